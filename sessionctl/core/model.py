@@ -1,0 +1,196 @@
+"""The nouns every layer shares: sessions, items, what a store can do, and the changes made to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum, Flag, StrEnum, auto
+
+
+class Want(Flag):
+    """What a listing must fetch beyond the session row itself; each bit costs work over the items."""
+
+    NOTHING = 0
+    SIZE = auto()
+    """``items`` and ``bytes``."""
+    VERSION = auto()
+    """``version``, ``items`` and ``newest_item_at``."""
+
+
+class Order(Enum):
+    """The order in which a store yields sessions."""
+
+    ACTIVITY = auto()
+    """Newest activity first; equal times by session id ascending; unknown times last."""
+    PHYSICAL = auto()
+    """As they lie in the store: the cheapest full pass, and the order in which deletion is fastest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRef:
+    """A session without its items.
+
+    ``updated_at`` is the time of the last append by the store's clock (every SDK release sets it on
+    ``add_items``, none on ``pop_item``); None where the store does not say, and then no time selector
+    matches. ``bytes`` is the sum of octets of the stored texts. ``version`` is opaque and differs after
+    any append, pop or rewrite.
+    """
+
+    id: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    items: int | None = None
+    bytes: int | None = None
+    newest_item_at: datetime | None = None
+    version: str | None = None
+
+    @property
+    def last_activity(self) -> datetime | None:
+        """What selection and order go by."""
+        return self.updated_at
+
+    @property
+    def latest_sign_of_life(self) -> datetime | None:
+        """The later of the session's stamp and its newest item's, for the re-check before a change."""
+        return max((t for t in (self.updated_at, self.newest_item_at) if t is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One element of a session, as the SDK stored it.
+
+    ``text`` is the stored text to the byte: invalid UTF-8 is carried by surrogate escapes. ``key`` is
+    the item's key in the store, None where the backend has none. ``hidden`` says why the SDK does not
+    return this row to the agent although it is stored (None: it does, as far as the store can tell).
+    """
+
+    key: int | str | None
+    text: str
+    created_at: datetime | None = None
+    hidden: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Octets of the stored text."""
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in ``Order.ACTIVITY``: what follows a session. ``id`` None: everything at ``activity`` is behind."""
+
+    activity: datetime | None
+    id: str | None
+
+
+class Recheck(StrEnum):
+    """How firmly a store ties the last look at a session to its change."""
+
+    TRANSACTION = "transaction"
+    GUARDED = "guarded"
+    BEST_EFFORT = "best_effort"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a store wants its batches: first size, largest size, seconds one may hold locks, seconds between two."""
+
+    first: int
+    largest: int
+    hold_s: float
+    gap_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a kind of store can do, as data: callers ask this, never the class."""
+
+    lists: bool
+    item_times: bool
+    recheck: Recheck
+    pace: Pace
+
+
+class Effect(StrEnum):
+    """What deleting SDK rows does to something of others that hangs on them."""
+
+    TAKES_ALONG = "takes rows along"
+    BLOCKS = "blocks the deletion of rows it refers to"
+    LEFT_BEHIND = "is left referring to rows that are gone"
+    UNTOUCHED = "is not affected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hazard:
+    """A table, foreign key or trigger of others hanging on the SDK's tables."""
+
+    what: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """What was found at an address.
+
+    ``flavour`` names the SDK session class whose layout it is; ``frozen`` says why the store must not be
+    changed (None: it may be); ``warnings`` are sentences for the user.
+    """
+
+    kind: str
+    flavour: str
+    server: str
+    tables: tuple[str, ...]
+    hazards: tuple[Hazard, ...] = ()
+    warnings: tuple[str, ...] = ()
+    frozen: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """How many sessions a store has, and how many are stamped later than a given time."""
+
+    sessions: int
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Bytes a store takes on disk; None where the engine does not tell.
+
+    ``free`` is space inside that deletions left and new rows will reuse; ``log`` a write-ahead log beside it.
+    """
+
+    total: int | None
+    free: int | None
+    log: int | None = None
+    orphan_items: int | None = None
+    """Items whose session has no row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Delete a whole session, items included, if it still is at ``version``."""
+
+    session_id: str
+    version: str
+
+
+Change = Delete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What must hold for each session at the moment of its change, checked together with it."""
+
+    min_idle: timedelta = field(default=timedelta(0))
+
+
+class Outcome(StrEnum):
+    """What became of one change. Exactly one per change; only DONE changed the store."""
+
+    DONE = "done"
+    ACTIVE = "active"
+    HELD = "held"
+    CHANGED = "changed"
+    MISSING = "missing"
+    FAILED = "failed"

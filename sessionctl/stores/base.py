@@ -1,0 +1,125 @@
+"""The store port: what every backend must do, in terms of sessions and items.
+
+The contract, which ``sessionctl.testing`` turns into tests for every adapter:
+
+* Reads never write. No table, index, key or side file is made, no time to live refreshed; read-only
+  credentials and hot standbys are enough.
+* Everything is streamed: memory does not grow with the store.
+* Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
+* ``apply`` is the only method that changes anything, and only ``operations.execute`` calls it.
+* Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,
+  and no message holds a secret.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import ClassVar, Self
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import (
+    Capabilities,
+    Census,
+    Change,
+    Cursor,
+    Guard,
+    Item,
+    Order,
+    Outcome,
+    SessionRef,
+    StoreInfo,
+    Usage,
+    Want,
+)
+from sessionctl.core.selector import Query
+
+
+class Store(ABC):
+    """An opened store. One thread at a time; ``close`` it, or use it as a context manager.
+
+    The constructor connects and looks at the layout. It raises StoreMissing, StoreUnavailable,
+    StoreNotUnderstood or AccessRefused, and leaves nothing open then.
+    """
+
+    capabilities: ClassVar[Capabilities]
+    address: StoreAddress
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The store's own clock, the one its stamps are made by."""
+
+    @abstractmethod
+    def info(self) -> StoreInfo:
+        """What this store is, what hangs on it, and whether it may be changed."""
+
+    @abstractmethod
+    def census(self, ahead_of: datetime) -> Census:
+        """All sessions, and those last active later than ``ahead_of``, counted in one look."""
+
+    @abstractmethod
+    def sessions(
+        self,
+        query: Query,
+        *,
+        order: Order = Order.ACTIVITY,
+        limit: int | None = None,
+        after: Cursor | None = None,
+        want: Want = Want.NOTHING,
+    ) -> Iterator[SessionRef]:
+        """The sessions for which ``query.matches`` holds, each once, in ``order``, streamed.
+
+        ``limit`` counts sessions yielded; with it and without size criteria nothing is read of the
+        items of other sessions. ``after`` (ACTIVITY order only) continues behind a place. Bodies of
+        items are never fetched.
+        """
+
+    def session(self, session_id: str, want: Want = Want.NOTHING) -> SessionRef | None:
+        """The session of exactly this id, None where there is none."""
+        return next(self.sessions(Query(named=frozenset({session_id})), want=want), None)
+
+    @abstractmethod
+    def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
+        """The items in the order in which the SDK reads them, streamed; ``last``: only that many newest.
+
+        Rows that the SDK skips come too, at their place, with ``hidden`` saying why where the store
+        knows it. An unknown session has no items.
+        """
+
+    @abstractmethod
+    def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
+        """Candidates for a text search: (session id, item) whose stored text may contain ``needle``.
+
+        ``needle`` is printable ASCII without quotes and backslashes, compared without regard to case
+        (empty: every item is a candidate). Never fewer than the matching ones, maybe more; any order.
+        """
+
+    @abstractmethod
+    def sample(self, count: int) -> Iterator[Item]:
+        """About ``count`` items spread evenly over the store; all of them if it has no more."""
+
+    @abstractmethod
+    def usage(self) -> Usage:
+        """Space on disk, as far as the engine tells it cheaply."""
+
+    @abstractmethod
+    def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        """Make ``changes`` in one atomic step and say, in their order, what became of each.
+
+        In the same step each session is looked at again: MISSING if it is gone, CHANGED if its version
+        is not the change's, ACTIVE if its latest sign of life is within ``guard.min_idle`` of the
+        store's clock or someone has it locked, FAILED if the store refused this one alone. Only the
+        others are changed (DONE), and of those nothing is left behind. An error means that nothing
+        was changed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every connection and file. Idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
