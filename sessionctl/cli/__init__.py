@@ -1,0 +1,1 @@
+"""The command line: parsing, confirming, drawing. Nothing below it prints."""

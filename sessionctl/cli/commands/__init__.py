@@ -1,0 +1,1 @@
+"""One command, one file: found by name, loaded when called."""

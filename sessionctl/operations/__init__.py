@@ -1,0 +1,1 @@
+"""Use cases: no printing, no prompting; frozen results, progress through a callback."""
