@@ -97,5 +97,7 @@ def _sqlite_path(text: str) -> Path:
     rest = text.split("://", 1)[1].split("?", 1)[0]
     path = rest.removeprefix("/")
     if not rest.startswith("/") or path in ("", ":memory:"):
-        raise UsageError(f"{text!r} names no SQLite file", hint="write sqlite:///file.db or sqlite:////absolute/path.db")
+        raise UsageError(
+            f"{text!r} names no SQLite file", hint="write sqlite:///file.db or sqlite:////absolute/path.db"
+        )
     return Path(path)

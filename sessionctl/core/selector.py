@@ -162,7 +162,9 @@ class Selector:
         said += [f"id matches {glob}" for glob in self.globs] + [f"id does not match {glob}" for glob in self.excluded]
         for age, words in ((self.older_than, "at or before"), (self.newer_than, "after")):
             if age is not None:
-                said.append(f"last activity {words} {format_time(now - age)} ({exact_duration(age)} before {format_time(now)})")
+                said.append(
+                    f"last activity {words} {format_time(now - age)} ({exact_duration(age)} before {format_time(now)})"
+                )
         for at, words in (
             (self.before, "last activity before"),
             (self.after, "last activity at or after"),
