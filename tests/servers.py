@@ -1,0 +1,364 @@
+"""Real database servers for the tests, and a fresh empty database on one of them for each test.
+
+A server is, in this order: the one at ``$SESSIONCTL_TEST_POSTGRES_URL`` / ``$SESSIONCTL_TEST_MYSQL_URL``
+(an administrator's URL); one of our own, started from the installed binaries in a temporary directory
+on a free port of the loopback interface; under ``CI=true`` the service on the usual local port. Where
+there is none the tests skip, under ``CI=true`` they fail.
+
+Every xdist worker starts its own servers, and only when a test asks for one. A server of our own is the
+child of a keeper process (this file, run as a program), which stops it as soon as the test process has
+gone, however it went: the keeper waits for the end of its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import pytest
+
+START_S = 60
+"""How long a server may take to answer; slow disks and a busy machine included."""
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+# --- fixtures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """An administrator's URL of a PostgreSQL server."""
+    with _server(
+        "PostgreSQL", "SESSIONCTL_TEST_POSTGRES_URL", _own_postgres, "postgresql://postgres@127.0.0.1:5432/postgres"
+    ) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[str]:
+    """An administrator's URL of a MariaDB or MySQL server."""
+    with _server("MariaDB", "SESSIONCTL_TEST_MYSQL_URL", _own_mariadb, "mysql://root@127.0.0.1:3306/mysql") as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database made for this test and dropped after it."""
+    with fresh_postgres(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url(mysql_server: str) -> Iterator[str]:
+    """The URL of an empty MariaDB database (server's default collation) made for this test and dropped after it."""
+    with fresh_mysql(mysql_server) as url:
+        yield url
+
+
+# --- databases ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def fresh_postgres(admin_url: str) -> Iterator[str]:
+    """A new database on the server at ``admin_url``; for tests that need more than one."""
+    name = _new_name()
+    postgres_execute(admin_url, f'CREATE DATABASE "{name}"')
+    try:
+        yield _with_database(admin_url, name)
+    finally:
+        postgres_execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def fresh_mysql(admin_url: str) -> Iterator[str]:
+    """A new database on the server at ``admin_url``; for tests that need more than one."""
+    name = _new_name()
+    mysql_execute(admin_url, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+    try:
+        yield _with_database(admin_url, name)
+    finally:
+        for (connection,) in mysql_execute(
+            admin_url, "SELECT id FROM information_schema.processlist WHERE db = %s", (name,)
+        ):
+            with contextlib.suppress(Exception):  # it may be gone by itself
+                mysql_execute(admin_url, f"KILL {connection}")
+        mysql_execute(admin_url, f"DROP DATABASE `{name}`")
+
+
+def postgres_connect(url: str) -> Any:
+    """An autocommit psycopg connection to a plain ``postgresql://`` URL; close it."""
+    import psycopg
+
+    return psycopg.connect(url, autocommit=True, connect_timeout=10)
+
+
+def mysql_connect(url: str) -> Any:
+    """An autocommit PyMySQL connection to a plain ``mysql://`` URL; close it."""
+    import pymysql
+
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 3306,
+        user=unquote(parts.username or "root"),
+        password=unquote(parts.password or ""),
+        database=parts.path.lstrip("/") or None,
+        charset="utf8mb4",
+        autocommit=True,
+        connect_timeout=10,
+    )
+
+
+def postgres_execute(url: str, statement: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own; its rows, if it has any."""
+    with contextlib.closing(postgres_connect(url)) as connection:
+        cursor = connection.execute(statement, parameters)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def mysql_execute(url: str, statement: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own; its rows, if it has any."""
+    with contextlib.closing(mysql_connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+
+
+def _new_name() -> str:
+    return f"sessionctl_test_{uuid.uuid4().hex[:16]}"
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+class NotInstalled(Exception):
+    """The programs of a server are not on this machine."""
+
+
+@contextlib.contextmanager
+def _server(kind: str, variable: str, own: Callable[[], Any], service: str) -> Iterator[str]:
+    if given := os.environ.get(variable):
+        yield given
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(own())
+        except NotInstalled as error:
+            missing = str(error)
+        else:
+            yield url
+            return
+    if not IN_CI:
+        pytest.skip(f"no {kind}: {missing}; install it or set ${variable}")
+    if not _answers(service):
+        pytest.fail(f"CI=true, and there is no {kind}: {missing}, ${variable} is unset, nothing answers at {service}")
+    yield service
+
+
+def _answers(url: str) -> bool:
+    connect = postgres_connect if url.startswith("postgres") else mysql_connect
+    try:
+        connect(url).close()
+    except Exception:  # noqa: BLE001 -- whatever a driver raises, there is no server to use
+        return False
+    return True
+
+
+def _program(name: str, *places: str) -> Path:
+    found = shutil.which(name)
+    candidates = ([Path(found).resolve()] if found else []) + [Path(place) / name for place in places]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise NotInstalled(f"{name} is not installed")
+
+
+@contextlib.contextmanager
+def _own_postgres() -> Iterator[str]:
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
+    postgres = _program("postgres", *map(str, versions))
+    initdb = _program("initdb", str(postgres.parent), *map(str, versions))
+    with _own_directory("postgres") as home:
+        data = home / "data"
+        # a linguistic collation, as most installations have one: byte order must not be taken for granted
+        order = ["--locale-provider=icu", "--icu-locale=en-US"] if _major(postgres) >= 15 else []
+        _run_as_owner([str(initdb), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8",
+                       "--locale=C.UTF-8", *order], home)  # fmt: skip
+        settings = {
+            "listen_addresses": "127.0.0.1", "unix_socket_directories": str(home), "max_connections": "150",
+            "shared_buffers": "64MB", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+            "deadlock_timeout": "200ms",
+        }  # fmt: skip
+        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+        def command(port: int) -> list[str]:
+            return [str(postgres), "-D", str(data), "-p", str(port), *flags]
+
+        def url(port: int) -> str:
+            return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+        with _kept(home, command, url, signal.SIGINT) as address:  # SIGINT: fast shutdown
+            # whoever answers must be the server in our own directory
+            assert postgres_execute(address, "SHOW data_directory") == [(str(data),)]
+            yield address
+
+
+def _major(postgres: Path) -> int:
+    said = subprocess.run([str(postgres), "--version"], check=True, capture_output=True, text=True).stdout
+    return int(said.split()[2].split(".")[0])
+
+
+@contextlib.contextmanager
+def _own_mariadb() -> Iterator[str]:
+    mariadbd = _program("mariadbd", "/usr/sbin", "/usr/libexec")
+    install = _program("mariadb-install-db", "/usr/bin")
+    with _own_directory("mariadb") as home:
+        data = home / "data"
+        _run_as_owner([str(install), "--no-defaults", f"--datadir={data}", "--skip-test-db",
+                       "--auth-root-authentication-method=normal"], home)  # fmt: skip
+
+        def command(port: int) -> list[str]:
+            return [
+                str(mariadbd), "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1",
+                f"--socket={home / 'socket'}", "--max-connections=150", "--skip-log-bin", "--performance-schema=OFF",
+                "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve",
+            ]  # fmt: skip
+
+        def url(port: int) -> str:
+            return f"mysql://root@127.0.0.1:{port}/mysql"
+
+        with _kept(home, command, url, signal.SIGTERM) as address:
+            assert Path(mysql_execute(address, "SELECT @@datadir")[0][0]) == data
+            yield address
+
+
+@contextlib.contextmanager
+def _own_directory(kind: str) -> Iterator[Path]:
+    """A directory that the server's user may use; short, because it holds a socket."""
+    home = Path(tempfile.mkdtemp(prefix=f"sessionctl-{kind}-"))
+    try:
+        if owner := _owner():
+            os.chown(home, *owner)
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _owner() -> tuple[int, int] | None:
+    """The user and group servers run as: they refuse root. None: as whoever runs the tests."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _as_owner() -> dict[str, Any]:
+    owner = _owner()
+    return {"user": owner[0], "group": owner[1], "extra_groups": []} if owner else {}
+
+
+def _server_environment(home: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "MYSQL", "LC_", "LD_"))}
+    return kept | {"HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def _run_as_owner(command: list[str], home: Path) -> None:
+    done = subprocess.run(
+        command, cwd=home, env=_server_environment(home), capture_output=True, text=True, check=False, **_as_owner()
+    )
+    if done.returncode:
+        pytest.fail(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+@contextlib.contextmanager
+def _kept(
+    home: Path, command: Callable[[int], list[str]], url: Callable[[int], str], stop: signal.Signals
+) -> Iterator[str]:
+    """Run a server under a keeper; yields its URL once it answers. A port lost in a race is tried anew."""
+    for _ in range(3):
+        port = _free_port()
+        order = json.dumps({"command": command(port), "home": str(home), "stop": int(stop)})
+        keeper = subprocess.Popen([sys.executable, __file__, order], stdin=subprocess.PIPE, start_new_session=True)
+        try:
+            if _comes_up(url(port), keeper):
+                yield url(port)
+                return
+            said = (home / "log").read_text(errors="replace")[-3000:]
+            if keeper.poll() is None:
+                break
+        finally:
+            assert keeper.stdin is not None
+            keeper.stdin.close()
+            keeper.wait(timeout=30)
+    pytest.fail(f"the server did not start: {said}")
+
+
+def _comes_up(url: str, keeper: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_S
+    while keeper.poll() is None and time.monotonic() < deadline:
+        if _answers(url):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# --- the keeper ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a keeper is asked to keep: a command, its directory, and the signal that stops it cleanly."""
+
+    command: list[str]
+    home: str
+    stop: int
+
+
+def keep(order: Order) -> NoReturn:
+    """Run the server until standard input ends or the server does; leave neither it nor its files behind."""
+    home = Path(order.home)
+    with (home / "log").open("ab") as log:
+        server = subprocess.Popen(
+            order.command, cwd=home, env=_server_environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            **_as_owner(),
+        )  # fmt: skip
+    signal.signal(signal.SIGCHLD, lambda *_: os._exit(1) if server.poll() is not None else None)
+    sys.stdin.buffer.read()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    server.send_signal(order.stop)
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    shutil.rmtree(home, ignore_errors=True)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    keep(Order(**json.loads(sys.argv[1])))
