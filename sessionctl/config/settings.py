@@ -1,0 +1,218 @@
+"""The settings in force, and which stores an invocation means."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from sessionctl.config import file
+from sessionctl.config.locations import absolute, default_locations, expand, state_dir_and_origin
+from sessionctl.core.address import OWN_OPTIONS, StoreAddress, mask, parse_address
+from sessionctl.errors import StoreMissing, UsageError
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One effective value, secrets masked, fit to be shown. ``value`` None: not set."""
+
+    key: str
+    value: str | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """One ``[stores.NAME]``: its keys as the file has them. A URL among them may hold a secret."""
+
+    name: str
+    values: Mapping[str, str] = field(repr=False)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The store's own options, as ``StoreAddress.options`` takes them."""
+        return {key: self.values[key] for key in OWN_OPTIONS if key in self.values}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is configured.
+
+    ``path`` is the file in use (None: there is none), ``origin`` what chose it, ``searched`` where it was
+    looked for. ``warnings`` are sentences for the user. The environment is kept for the URLs and passwords in it.
+    """
+
+    path: Path | None = None
+    origin: str = "default location"
+    searched: tuple[Path, ...] = ()
+    default_store: str | None = None
+    stores: Mapping[str, StoreSettings] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def resolve(self, names: Sequence[str], all_stores: bool = False) -> tuple[StoreAddress, ...]:
+        """The stores meant: ``names`` (each a URL, a configured name or a path), else ``$SESSIONCTL_STORE``, else
+        ``default_store``; with ``all_stores`` every store of the file. In the order given, repeats dropped.
+
+        Raises UsageError where nothing says which store, or a URL or password that the file refers to is
+        not there; StoreMissing for a value that is neither a configured name nor an existing path.
+        """
+        if all_stores:
+            return self._all_stores(names)
+        chosen, origin = self._chosen(names)
+        return tuple(self._address(value, origin) for value in dict.fromkeys(chosen))
+
+    def configured(self, name: str, origin: str = "--store") -> StoreAddress:
+        """The store of this name, its secrets looked up. Raises UsageError where one of them is not there."""
+        store = self.stores[name]
+        url = self._url_of(store)
+        password = self._password_of(store)
+        if password is not None:
+            url = _with_password(url, password, name)
+        address = parse_address(url, options=store.options, name=name, origin=origin)
+        if address.path is None:
+            return address
+        variable = store.values.get("url_env")
+        where = f"${variable}" if variable else str(self.path)
+        path = absolute(str(address.path), self.env, f"the path of store {name!r}", where)
+        return StoreAddress(scheme=address.scheme, path=path, options=address.options, name=name, origin=origin)
+
+    def effective(self) -> Iterator[Setting]:
+        """Every value in force and its origin, in the order of the file; secrets masked."""
+        in_file = str(self.path)
+        yield Setting(key="config", value=None if self.path is None else in_file, origin=self.origin)
+        if chosen := self.env.get("SESSIONCTL_STORE"):
+            yield Setting(key="default_store", value=mask(chosen), origin="$SESSIONCTL_STORE")
+        elif self.default_store:
+            yield Setting(key="default_store", value=mask(self.default_store), origin=in_file)
+        else:
+            yield Setting(key="default_store", value=None, origin="default")
+        directory, origin = state_dir_and_origin(self.env)
+        yield Setting(key="state_dir", value=str(directory), origin=origin)
+        for name, store in self.stores.items():
+            for key, value in store.values.items():
+                yield Setting(key=f"stores.{name}.{key}", value=mask(value), origin=in_file)
+            if variable := store.values.get("url_env"):
+                url = self.env.get(variable)
+                yield Setting(key=f"stores.{name}.url", value=mask(url) if url else None, origin=f"${variable}")
+
+    def _all_stores(self, names: Sequence[str]) -> tuple[StoreAddress, ...]:
+        if names:
+            raise UsageError("--store and --all-stores exclude each other", hint="give one of them")
+        if not self.stores:
+            raise UsageError(
+                "--all-stores means the stores of the settings file, and none is configured",
+                hint="sessionctl config path shows where the file is looked for",
+            )
+        return tuple(self.configured(name, "--all-stores") for name in self.stores)
+
+    def _chosen(self, names: Sequence[str]) -> tuple[Sequence[str], str]:
+        if names:
+            return names, "--store"
+        if from_env := self.env.get("SESSIONCTL_STORE"):
+            return (from_env,), "$SESSIONCTL_STORE"
+        if self.default_store:
+            return (self.default_store,), f"default_store in {self.path}"
+        raise UsageError(
+            "no store is named",
+            hint="name one with --store NAME|URL|PATH, $SESSIONCTL_STORE, or default_store in the settings file",
+        )
+
+    def _address(self, value: str, origin: str) -> StoreAddress:
+        if not value:
+            raise UsageError(f"the store that {origin} names is empty")
+        if "://" in value:
+            return parse_address(value, origin=origin)
+        if value in self.stores:
+            return self.configured(value, origin)
+        path = expand(value, self.env)
+        if os.path.lexists(path) or _GLOB.search(value):
+            return StoreAddress(scheme="sqlite", path=path, origin=origin)
+        near = file.nearest(value, self.stores)
+        if near:
+            hint = f"did you mean the configured store {near}?"
+        elif self.stores:
+            hint = f"configured stores: {', '.join(self.stores)}"
+        else:
+            hint = "no store is configured; give the path of a file or directory, or a URL"
+        raise StoreMissing(
+            f"{value!r} ({origin}) is no configured store, and no such file or directory exists", hint=hint
+        )
+
+    def _url_of(self, store: StoreSettings) -> str:
+        if "url" in store.values:
+            return store.values["url"]
+        return self._variable(store.values["url_env"], f"store {store.name!r} takes its URL")
+
+    def _password_of(self, store: StoreSettings) -> str | None:
+        if variable := store.values.get("password_env"):
+            return self._variable(variable, f"store {store.name!r} takes its password")
+        if not (named := store.values.get("password_file")):
+            return None
+        path = expand(named, self.env)
+        try:
+            # One line end is the editor's, whatever stands before it is the password's.
+            return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"the password file of store {store.name!r} cannot be read: {file.reason(error)}: {path}"
+            ) from None
+
+    def _variable(self, name: str, who: str) -> str:
+        if value := self.env.get(name):
+            return value
+        raise UsageError(f"{who} from ${name}, which is not set", hint=f"export {name}")
+
+
+def load(config: Path | None, env: Mapping[str, str]) -> Settings:
+    """Read the first settings file of ``config`` (``--config``), ``$SESSIONCTL_CONFIG`` and the default locations.
+
+    Raises UsageError, naming the file, for one that was asked for and is missing, cannot be read or is not
+    TOML, and for an unknown key, a value of the wrong type, or values that contradict each other.
+    """
+    if config:
+        return _first((expand(str(config), env),), "--config", env, must_exist=True)
+    if named := env.get("SESSIONCTL_CONFIG"):
+        return _first((expand(named, env),), "$SESSIONCTL_CONFIG", env, must_exist=True)
+    return _first(default_locations(env), "default location", env, must_exist=False)
+
+
+def _first(candidates: tuple[Path, ...], origin: str, env: Mapping[str, str], *, must_exist: bool) -> Settings:
+    warnings: list[str] = []
+    for path in candidates:
+        text = file.read(path, warnings, must_exist=must_exist)
+        if text is None:
+            continue
+        values = file.parse(path, text, env)
+        if warning := file.exposed(path, values):
+            warnings.append(warning)
+        return Settings(
+            path=path,
+            origin=origin,
+            searched=candidates,
+            default_store=values.get("default_store"),
+            stores={name: StoreSettings(name=name, values=table) for name, table in values["stores"].items()},
+            warnings=tuple(warnings),
+            env=env,
+        )
+    return Settings(searched=candidates, env=env, warnings=tuple(warnings))
+
+
+def _with_password(url: str, password: str, name: str) -> str:
+    """``url`` with the password put into its user part, quoted."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        raise UsageError(f"store {name!r} is a file, which takes no password", hint="remove its password setting")
+    authority = re.match(r"[^/?#]*", rest)
+    host_part = authority[0] if authority else ""
+    user, _, host = host_part.rpartition("@")
+    if ":" in user:
+        raise UsageError(
+            f"store {name!r} has a password in its URL and another setting for it", hint="keep one of them"
+        )
+    return f"{scheme}://{user}:{quote(password, safe='')}@{host}{rest[len(host_part) :]}"

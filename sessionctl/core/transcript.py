@@ -1,0 +1,135 @@
+"""A session's items for reading: entries in order, grouped into turns, calls joined to their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sessionctl.core.history import CALLS_OF, PAIRS
+from sessionctl.core.model import Item
+from sessionctl.core.payload import Payload, Unreadable, read_item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An item, what it says, and where it stands (counted from 0 over the whole session)."""
+
+    position: int
+    item: Item
+    payload: Payload
+
+    @property
+    def unseen(self) -> str | None:
+        """Why the agent never sees this item though it is stored; None: it does."""
+        if self.item.hidden:
+            return self.item.hidden
+        return str(self.payload.unreadable) if self.payload.unreadable is Unreadable.NOT_JSON else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A user item, or several in a row, and all up to the next; turn 0 stands before the first.
+
+    ``entries`` may be a choice of the turn's items; times and ``items`` are those of the whole turn.
+    """
+
+    index: int
+    entries: tuple[Entry, ...]
+    items: int
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def duration(self) -> timedelta | None:
+        return self.ended_at - self.started_at if self.started_at and self.ended_at else None
+
+    def only(self, entries: Iterable[Entry]) -> Turn:
+        """The same turn with a choice of its entries."""
+        return replace(self, entries=tuple(entries))
+
+
+def entries(items: Iterable[Item], *, first: int = 0) -> Iterator[Entry]:
+    """Read ``items``, the first of which stands at position ``first``."""
+    for position, item in enumerate(items, first):
+        yield Entry(position=position, item=item, payload=read_item(item.text))
+
+
+def turns(read: Iterable[Entry]) -> Iterator[Turn]:
+    """Group a whole session's entries into turns; holds one turn at a time."""
+    index, held, after_user = 0, list[Entry](), False
+    for entry in read:
+        if entry.payload.is_user and not after_user:
+            if held:
+                yield _turn(index, held)
+            index, held = index + 1, []
+        after_user = entry.payload.is_user
+        held.append(entry)
+    if held:
+        yield _turn(index, held)
+
+
+def _turn(index: int, held: Sequence[Entry]) -> Turn:
+    # Not the minimum and maximum: an item's place is by the store's order, and so is the turn's time.
+    times = [entry.item.created_at for entry in held if entry.item.created_at is not None]
+    return Turn(
+        index=index,
+        entries=tuple(held),
+        items=len(held),
+        started_at=times[0] if times else None,
+        ended_at=max(times) if times else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """An entry as it is read: a call with the outputs that answer it, or an entry by itself.
+
+    ``name`` is the tool's, for an output that stands apart from its call too, where it is known.
+    """
+
+    entry: Entry
+    outputs: tuple[Entry, ...] = ()
+    name: str | None = None
+
+
+class Joiner:
+    """Joins calls to outputs turn by turn; remembers the names of calls for outputs in later turns."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], str | None] = {}
+
+    def exchanges(self, turn: Turn) -> Iterator[Exchange]:
+        """The turn's entries in order, each output behind its call, unless the agent does not see one of them."""
+        calls = dict[tuple[str, str], int]()
+        answers = dict[int, list[Entry]]()
+        joined = set[int]()
+        for entry in turn.entries:
+            call = _call(entry.payload)
+            if call is None or entry.unseen:
+                continue
+            if entry.payload.type in PAIRS:
+                calls[call] = entry.position
+                self._names[call] = entry.payload.name
+            elif call in calls:
+                answers.setdefault(calls[call], []).append(entry)
+                joined.add(entry.position)
+        for entry in turn.entries:
+            if entry.position not in joined:
+                call = _call(entry.payload)
+                name = entry.payload.name or (self._names.get(call) if call else None)
+                yield Exchange(entry=entry, outputs=tuple(answers.get(entry.position, ())), name=name)
+
+    def learn(self, entry: Entry) -> None:
+        """Remember the name of a call that is not shown."""
+        call = _call(entry.payload)
+        if call is not None and entry.payload.type in PAIRS:
+            self._names[call] = entry.payload.name
+
+
+def _call(payload: Payload) -> tuple[str, str] | None:
+    """The call an item makes or answers."""
+    kind = payload.type or ""
+    if payload.call_id is None or (kind not in PAIRS and kind not in CALLS_OF):
+        return None
+    return CALLS_OF.get(kind, kind), payload.call_id

@@ -1,0 +1,334 @@
+"""The ledger: sessionctl's own record of every run that changes a store, in a local SQLite file.
+
+It is opened and written before a run's first change, so that no change goes unrecorded. Each call is one
+short transaction over a connection of its own, so runs side by side only ever wait for each other's
+commits, and a process killed at any instant leaves its run readable and unfinished. Nothing here is a
+secret: stores come in as masked addresses, errors as the sentences shown to the user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sessionctl.core.units import format_time
+from sessionctl.errors import LedgerUnavailable
+
+T = TypeVar("T")
+
+FILE_NAME = "ledger.db"
+_APPLICATION_ID = 0x53435444
+"""``PRAGMA application_id`` (the letters SCTD), by which the file is told from any other SQLite file."""
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 10.0
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY,
+    command TEXT NOT NULL,
+    store TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    user TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    reason TEXT,
+    criteria TEXT NOT NULL,
+    digest TEXT,
+    started_at TEXT NOT NULL,
+    heartbeat_at TEXT NOT NULL,
+    ended_at TEXT,
+    stopped TEXT,
+    counts TEXT NOT NULL,
+    error TEXT
+) WITHOUT ROWID
+"""
+
+
+class Stopped(StrEnum):
+    """Why a run ended."""
+
+    DONE = "done"
+    LIMIT = "limit"
+    SIGNAL = "signal"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a command that changes a store.
+
+    ``store`` is the masked address, ``criteria`` the selection in sentences, ``digest`` the plan's, ``counts``
+    the ``matched``, ``removed`` and ``skipped`` of the report. ``stopped`` and ``ended_at`` are None while it
+    runs, and stay so for a run that was cut off: then ``heartbeat_at`` is its last sign of life.
+    """
+
+    run_id: str
+    command: str
+    store: str
+    actor: str
+    user: str
+    host: str
+    pid: int
+    started_at: datetime
+    reason: str | None = None
+    criteria: tuple[str, ...] = ()
+    digest: str | None = None
+    heartbeat_at: datetime | None = None
+    ended_at: datetime | None = None
+    stopped: Stopped | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time (to the millisecond) and is unique across hosts: 10 + 13 letters and digits.
+
+    The form is that of a ULID with a shorter random part, in lower case.
+    """
+    return _base32(int(now.timestamp() * 1000), 10) + _base32(secrets.randbits(65), 13)
+
+
+def new_run(
+    command: str, store: str, now: datetime, env: Mapping[str, str], *, reason: str | None = None, **facts: Any
+) -> Run:
+    """A run that starts ``now`` in this process; the actor is ``$SESSIONCTL_ACTOR``, else the user."""
+    user = _user()
+    return Run(
+        run_id=new_run_id(now),
+        command=command,
+        store=store,
+        actor=env.get("SESSIONCTL_ACTOR") or user,
+        user=user,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_at=now,
+        reason=reason,
+        **facts,
+    )
+
+
+def private_directory(path: Path) -> Path:
+    """Make the directory ``path`` with its parents, readable by its owner alone; an existing one is left as it is.
+
+    Raises LedgerUnavailable where it cannot be made.
+    """
+    try:
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            raise NotADirectoryError(20, "not a directory")
+    except OSError as error:
+        raise _unavailable(path, (error.strerror or str(error)).lower()) from error
+    return path
+
+
+class Ledger:
+    """The ledger at a path. Holds no connection between calls; safe from several threads and processes.
+
+    Every method raises LedgerUnavailable, with a sentence, where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The ledger in the file ``path``, made where it is missing (0600, its directory 0700).
+
+        It has been written to once when this returns: a full disk or a missing permission shows before
+        the first change, not after it.
+        """
+        private_directory(path.parent)
+        _make_private_file(path)
+        ledger = cls(path)
+        with ledger._connection() as db:
+            ledger._version(db)  # nothing is done to a file that is not a ledger
+            _use_wal(db)
+        ledger._write(ledger._prepare)
+        return ledger
+
+    @classmethod
+    def existing(cls, path: Path) -> Self | None:
+        """The ledger in ``path`` for reading, None where there is none. Makes nothing."""
+        return cls(path) if path.exists() else None
+
+    def begin(self, run: Run) -> None:
+        """Record that ``run`` starts; on disk when this returns."""
+        row = _to_row(replace(run, heartbeat_at=run.heartbeat_at or run.started_at))
+        columns = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        self._write(lambda db: db.execute(f"INSERT INTO runs ({columns}) VALUES ({marks})", tuple(row.values())))
+
+    def progress(self, run_id: str, counts: Mapping[str, Any]) -> None:
+        """The counts so far, and a sign of life."""
+        self._update(run_id, "counts = ?, heartbeat_at = ?", json.dumps(counts), format_time(datetime.now(UTC)))
+
+    def finish(self, run_id: str, counts: Mapping[str, Any], stopped: Stopped | str, error: str | None = None) -> None:
+        """The run's last counts and why it ended; ``error`` is the sentence shown to the user."""
+        now = format_time(datetime.now(UTC))
+        self._update(
+            run_id,
+            "counts = ?, heartbeat_at = ?, ended_at = ?, stopped = ?, error = ?",
+            json.dumps(counts),
+            now,
+            now,
+            Stopped(stopped).value,
+            None if error is None else _clean(error),
+        )
+
+    def run(self, run_id: str) -> Run | None:
+        """The run of this id, None where there is none."""
+        found = self._read("WHERE run_id = ?", (run_id,))
+        return found[0] if found else None
+
+    def runs(self, *, limit: int | None = None, store: str | None = None) -> tuple[Run, ...]:
+        """Runs, newest first; ``store`` is the masked address they were on."""
+        where, values = ("WHERE store = ?", [_clean(store)]) if store is not None else ("", [])
+        return self._read(f"{where} ORDER BY run_id DESC LIMIT ?", (*values, -1 if limit is None else limit))
+
+    def _update(self, run_id: str, assignments: str, *values: str | None) -> None:
+        def update(db: sqlite3.Connection) -> None:
+            if db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (*values, run_id)).rowcount != 1:
+                raise _unavailable(self.path, f"it has no run {run_id}")
+
+        self._write(update)
+
+    def _read(self, clause: str, values: tuple[Any, ...]) -> tuple[Run, ...]:
+        columns = ", ".join(column.name for column in fields(Run))
+
+        with self._connection() as db:
+            if self._version(db) == 0:  # its maker has not come further yet
+                return ()
+            return tuple(_from_row(row) for row in db.execute(f"SELECT {columns} FROM runs {clause}", values))
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._connection() as db:
+            # Immediate: a transaction that read first could not wait for another writer's lock.
+            db.execute("BEGIN IMMEDIATE")
+            done = work(db)
+            db.execute("COMMIT")
+            return done
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = sqlite3.connect(self.path.absolute().as_uri() + "?mode=rw", uri=True, timeout=_BUSY_SECONDS)
+        except sqlite3.Error as error:
+            raise _unavailable(self.path, str(error)) from error
+        try:
+            db.isolation_level = None
+            # FULL: "on disk" must survive a power cut, or a change could go unrecorded.
+            db.execute("PRAGMA synchronous = FULL")
+            yield db
+        except (sqlite3.Error, ValueError) as error:
+            raise _unavailable(self.path, str(error)) from error
+        finally:
+            db.close()
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        if self._version(db) == 0:
+            db.execute(_SCHEMA)
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        # Written even when nothing is new: that is what proves that writing works.
+        db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """The file's layout, 0 for an empty file; LedgerUnavailable where this release does not know it."""
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        ours = db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+        if ours and version > _SCHEMA_VERSION:
+            raise _unavailable(self.path, f"it is of a newer sessionctl (layout {version})", hint="update sessionctl")
+        empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        if not ours and (version or not empty):
+            raise _unavailable(self.path, "it is a SQLite file of something else")
+        return version
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Readers then never wait for a writer. SQLite does not wait for others while it changes the mode, so this does."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _make_private_file(path: Path) -> None:
+    # Only a file that is not there is opened here: closing a descriptor of a database drops the locks that
+    # this process holds on it (POSIX), and SQLite gives its side files the mode of the main one.
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _unavailable(path, (error.strerror or str(error)).lower()) from error
+
+
+def _unavailable(path: Path, why: str, *, hint: str | None = None) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"the ledger of runs cannot be used, so nothing was changed: {why}: {path}",
+        hint=hint or "set SESSIONCTL_STATE_DIR to a directory that can be written",
+    )
+
+
+def _user() -> str:
+    """The account this process runs as; containers often have no name for theirs."""
+    if sys.platform != "win32":
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f"uid {os.getuid()}"
+    import getpass
+
+    return getpass.getuser()
+
+
+def _base32(number: int, digits: int) -> str:
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (digits - 1), -1, -5))
+
+
+def _clean(text: str) -> str:
+    """SQLite text is UTF-8: bytes of ids and paths that are not are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _to_row(run: Run) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for column in fields(Run):
+        value = getattr(run, column.name)
+        if isinstance(value, datetime):
+            value = format_time(value)
+        elif isinstance(value, tuple | Mapping):
+            value = json.dumps(value)
+        elif isinstance(value, str):
+            value = _clean(value)
+        row[column.name] = value
+    return row
+
+
+def _from_row(row: tuple[Any, ...]) -> Run:
+    values = dict(zip((column.name for column in fields(Run)), row, strict=True))
+    for name in ("started_at", "heartbeat_at", "ended_at"):
+        values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+    values["criteria"] = tuple(json.loads(values["criteria"]))
+    values["counts"] = json.loads(values["counts"])
+    values["stopped"] = None if values["stopped"] is None else Stopped(values["stopped"])
+    return Run(**values)

@@ -1,0 +1,205 @@
+"""A SQLite file opened so that reading it leaves no trace, and opened again to change it.
+
+How a file may be read without writing (https://sqlite.org/wal.html, "Read-Only Databases"):
+
+* Beside a ``-wal`` file, ``mode=ro`` reads the log too and needs no permission to write.
+* A WAL-mode file that was closed cleanly has no ``-wal``. ``mode=ro`` would make ``-wal`` and ``-shm``,
+  owned by the reader, and the application's next write would fail. So it is read ``immutable``: no lock,
+  no side file. Should a writer come meanwhile, the file may change under the reader; every block of
+  rows is therefore handed on only while the file is still the one that was opened.
+* A rollback-journal file is read ``mode=ro``: a shared lock, no side file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sessionctl.errors import (
+    AccessRefused,
+    SessionctlError,
+    StoreBusy,
+    StoreMissing,
+    StoreNotUnderstood,
+    StoreUnavailable,
+)
+
+BUSY_TIMEOUT_S = 10.0
+_BLOCK = 1000
+_HEADER = b"SQLite format 3\0"
+_WAL_VERSION = 2
+Params = Sequence[Any]
+
+
+def _decode(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
+
+
+class _FileChangedError(Exception):
+    """An immutable file was written while it was being read."""
+
+
+class SqliteFile:
+    """One file; reading connections are made as the file's state demands, the writing one on first need."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: list[sqlite3.Connection] = []
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._stamp: tuple[int, int] | None = None
+        with self.errors():
+            self._check_header()
+
+    def rows(self, sql: str, params: Params = ()) -> Iterator[tuple[Any, ...]]:
+        """Stream the rows of a SELECT. Several streams may be open at once.
+
+        An immutable file that turns out to be in use is opened again in the way that fits, as long as no
+        row was handed on; after that StoreBusy asks to run the command again.
+        """
+        with self.errors():
+            while True:
+                started = False
+                try:
+                    for block in self._blocks(sql, params):
+                        started = True
+                        yield from block
+                except _FileChangedError:
+                    if started:
+                        raise StoreBusy(
+                            f"{self.path} was written by its application while it was being read",
+                            hint="run the command again: it then reads beside the writer",
+                        ) from None
+                else:
+                    return
+
+    def row(self, sql: str, params: Params = ()) -> tuple[Any, ...]:
+        """The only row of a SELECT that yields one."""
+        found = list(self.rows(sql, params))
+        return found[0]
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction that holds the write lock from its start; rolled back on any error."""
+        with self.errors():
+            connection = self._writing()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.execute("COMMIT")
+
+    def sizes(self) -> tuple[int, int]:
+        """Octets of the file and of its log."""
+        with self.errors():
+            return self.path.stat().st_size, self._wal_size() or 0
+
+    def close(self) -> None:
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._reader = self._writer = None
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what SQLite and the system say into sentences."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _translated(error, self.path) from error
+        except FileNotFoundError as error:
+            raise StoreMissing(f"there is no file {self.path}") from error
+        except PermissionError as error:
+            raise AccessRefused(f"{self.path} may not be read by this user") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path} cannot be read: {error.strerror or error}") from error
+
+    def _check_header(self) -> None:
+        if self.path.is_dir():
+            raise StoreUnavailable(f"{self.path} is a directory")
+        with self.path.open("rb") as file:
+            header = file.read(100)
+        if not header:
+            raise StoreNotUnderstood(f"{self.path} is an empty file, not a session store")
+        if not header.startswith(_HEADER):
+            raise StoreNotUnderstood(f"{self.path} is not a SQLite database")
+        self._wal_mode = header[18] == _WAL_VERSION
+
+    def _wal_size(self) -> int | None:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _blocks(self, sql: str, params: Params) -> Iterator[list[tuple[Any, ...]]]:
+        connection = self._reading()
+        stamp = self._stamp
+        cursor = connection.execute(sql, params)
+        try:
+            while True:
+                try:
+                    block = cursor.fetchmany(_BLOCK)
+                except sqlite3.DatabaseError:
+                    if stamp is not None and stamp != self._file_stamp():
+                        raise _FileChangedError from None
+                    raise
+                if stamp is not None and stamp != self._file_stamp():
+                    self._reader = None
+                    raise _FileChangedError
+                if not block:
+                    return
+                yield block
+        finally:
+            cursor.close()
+
+    def _reading(self) -> sqlite3.Connection:
+        """The reading connection for the file's present state."""
+        immutable = self._wal_mode and self._wal_size() is None
+        if self._reader is not None and immutable == (self._stamp is not None):
+            if not immutable or self._stamp == self._file_stamp():
+                return self._reader
+        self._check_header()
+        self._stamp = self._file_stamp() if immutable else None
+        self._reader = self._open("immutable=1" if immutable else "mode=ro")
+        return self._reader
+
+    def _file_stamp(self) -> tuple[int, int]:
+        stat = self.path.stat()
+        return stat.st_size, stat.st_mtime_ns
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._writer is None:
+            self._writer = self._open("mode=rw")
+            self._reader = None  # from here on the log is there, and reads must see it
+        return self._writer
+
+    def _open(self, how: str) -> sqlite3.Connection:
+        uri = f"file:{quote(str(self.path.absolute()))}?{how}"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.text_factory = _decode
+        self._opened.append(connection)
+        return connection
+
+
+def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy(f"{path} stayed locked by another program for {BUSY_TIMEOUT_S:.0f} seconds")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return AccessRefused(f"{path} may not be written by this user")
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreUnavailable(f"{path} cannot be opened: {error}")
+        case sqlite3.SQLITE_FULL:
+            return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreNotUnderstood(f"{path} is damaged or not a SQLite database: {error}")
+        case sqlite3.SQLITE_IOERR:
+            return StoreUnavailable(f"{path}: the disk reported an error ({error})")
+    return SessionctlError(f"{path}: SQLite said: {error}")
