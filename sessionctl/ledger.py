@@ -282,7 +282,7 @@ def _make_private_file(path: Path) -> None:
 
 def _unavailable(path: Path, why: str, *, hint: str | None = None) -> LedgerUnavailable:
     return LedgerUnavailable(
-        f"the ledger of runs cannot be used, so nothing was changed: {why}: {path}",
+        f"the ledger of runs cannot be used: {why}: {path}",
         hint=hint or "set SESSIONCTL_STATE_DIR to a directory that can be written",
     )
 
