@@ -6,9 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from sdk_process import _old_sdk, _sdk, old_sdk, sdk, sdk_processes
 from servers import mysql_server, mysql_url, postgres_server, postgres_url
 
-__all__ = ["mysql_server", "mysql_url", "postgres_server", "postgres_url"]
+__all__ = [
+    "_old_sdk",
+    "_sdk",
+    "mysql_server",
+    "mysql_url",
+    "old_sdk",
+    "postgres_server",
+    "postgres_url",
+    "sdk",
+    "sdk_processes",
+]
 
 _COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 _DRIVERS = ("PG", "MYSQL_")
