@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,15 +72,14 @@ class Settings:
         store = self.stores[name]
         url = self._url_of(store)
         password = self._password_of(store)
-        if password is not None:
-            url = _with_password(url, password, name)
         address = parse_address(url, options=store.options, name=name, origin=origin)
         if address.path is None:
-            return address
+            return address if password is None else replace(address, url=_with_password(address.url, password, name))
+        if password is not None:
+            raise UsageError(f"store {name!r} is a file, which takes no password", hint="remove its password setting")
         variable = store.values.get("url_env")
         where = f"${variable}" if variable else str(self.path)
-        path = absolute(str(address.path), self.env, f"the path of store {name!r}", where)
-        return StoreAddress(scheme=address.scheme, path=path, options=address.options, name=name, origin=origin)
+        return replace(address, path=absolute(str(address.path), self.env, f"the path of store {name!r}", where))
 
     def effective(self) -> Iterator[Setting]:
         """Every value in force and its origin, in the order of the file; secrets masked."""
@@ -205,11 +204,9 @@ def _first(candidates: tuple[Path, ...], origin: str, env: Mapping[str, str], *,
 
 def _with_password(url: str, password: str, name: str) -> str:
     """``url`` with the password put into its user part, quoted."""
-    scheme, slashes, rest = url.partition("://")
-    if not slashes:
-        raise UsageError(f"store {name!r} is a file, which takes no password", hint="remove its password setting")
-    authority = re.match(r"[^/?#]*", rest)
-    host_part = authority[0] if authority else ""
+    scheme, _, rest = url.partition("://")
+    end = re.search(r"[/?#]|$", rest)
+    host_part = rest[: end.start() if end else len(rest)]
     user, _, host = host_part.rpartition("@")
     if ":" in user:
         raise UsageError(
