@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import pkgutil
 import re
 import sys
@@ -151,6 +152,8 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit status; errors are shown, never raised."""
     set_current(None)
     command = typer.main.get_command(app)
+    if "_SESSIONCTL_COMPLETE" in os.environ:  # a completion script asks; Typer answers, and registers its shells here
+        typer.completion.get_completion_inspect_parameters()
     try:
         status = command.main(list(args), prog_name="sessionctl", standalone_mode=False)
     except SessionctlError as error:
