@@ -15,6 +15,7 @@ _sessionctl() {
     kept=${kept%"${kept##*["$COMP_WORDBREAKS"]}"}
     COMPREPLY=()
     while IFS=$'\t' read -r candidate _; do
+        [[ -n $candidate ]] || continue
         candidate=$before$candidate
         COMPREPLY+=("${candidate#"$kept"}")
     done < <(COLUMNS=9999 _SESSIONCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS="$line" "${1/#\~/$HOME}" 2>/dev/null)

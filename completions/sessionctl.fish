@@ -8,7 +8,7 @@ function __sessionctl_complete
     # Of --option=value only the value is completed.
     set -l before (string match --regex -- '^--[^=]*=' "$word")
     set -l program (commandline --current-process --tokenize)[1]
-    set -l found (env COLUMNS=9999 _SESSIONCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS="$line" $program 2>/dev/null)
+    set -l found (env COLUMNS=9999 _SESSIONCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS="$line" $program 2>/dev/null | string match --regex '.+')
     if set -q found[1]
         printf '%s\n' "$before"$found
     else

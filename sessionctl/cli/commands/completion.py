@@ -44,6 +44,7 @@ _sessionctl() {
     kept=${kept%"${kept##*["$COMP_WORDBREAKS"]}"}
     COMPREPLY=()
     while IFS=$'\t' read -r candidate _; do
+        [[ -n $candidate ]] || continue
         candidate=$before$candidate
         COMPREPLY+=("${candidate#"$kept"}")
     done < <(@ASK@="$line" "${1/#\~/$HOME}" 2>/dev/null)
@@ -61,6 +62,7 @@ _sessionctl() {
     local line="${(j: :)words[1,CURRENT-1]} $PREFIX" candidate description
     local -a described
     while IFS=$'\t' read -r candidate description; do
+        [[ -n $candidate ]] || continue
         candidate=${candidate//:/\\:}
         described+=("$candidate${description:+:$description}")
     done < <(@ASK@="$line" ${~words[1]} 2>/dev/null)
@@ -91,7 +93,7 @@ function __sessionctl_complete
     # Of --option=value only the value is completed.
     set -l before (string match --regex -- '^--[^=]*=' "$word")
     set -l program (commandline --current-process --tokenize)[1]
-    set -l found (env @ASK@="$line" $program 2>/dev/null)
+    set -l found (env @ASK@="$line" $program 2>/dev/null | string match --regex '.+')
     if set -q found[1]
         printf '%s\n' "$before"$found
     else
