@@ -1,0 +1,166 @@
+"""Laying out long texts for reading: indented JSON, lines wrapped to the terminal, the rest folded away."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sessionctl.core.text import cell_width, visible
+
+_INLINE = 76
+"""JSON up to this many characters stays on one line."""
+_CUT = 600
+"""Where lines are not wrapped, a folded one ends after this many characters."""
+
+
+class _Number(str):
+    """A number as it is written in the source: 12.50 must not be shown as 12.5."""
+
+    __slots__ = ()
+
+
+class _Object(list[tuple[str, Any]]):
+    """An object's members, in order and with repeated keys."""
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+
+
+def pretty_json(text: str) -> str | None:
+    """``text`` indented, its escaped letters decoded, if it is a JSON object or array; else None."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        node = _READER.decode(text)
+        return "\n".join(_lines(node, ""))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lines(node: Any, indent: str, before: str = "") -> Iterator[str]:
+    inline = _inline(node, _INLINE - len(before))
+    if inline is not None or not isinstance(node, list):
+        yield indent + before + (inline if inline is not None else _scalar(node))
+        return
+    opening, closing = ("{", "}") if isinstance(node, _Object) else ("[", "]")
+    yield indent + before + opening
+    deeper = indent + "  "
+    for index, child in enumerate(node, 1):
+        key, value = (_quoted(child[0]) + ": ", child[1]) if isinstance(node, _Object) else ("", child)
+        *head, last = _lines(value, deeper, key)
+        yield from head
+        yield last + ("," if index < len(node) else "")
+    yield indent + closing
+
+
+def _inline(node: Any, room: int) -> str | None:
+    """The node on one line, None where that takes more than ``room`` characters."""
+    if not isinstance(node, list):
+        text = _scalar(node)
+        return text if len(text) <= room else None
+    is_object, parts = isinstance(node, _Object), list[str]()
+    room -= 2
+    for child in node:
+        key, value = (_quoted(child[0]) + ": ", child[1]) if is_object else ("", child)
+        part = _inline(value, room - len(key))
+        if part is None:
+            return None
+        parts.append(key + part)
+        room -= len(parts[-1]) + 2
+        if room < -2:
+            return None
+    return ("{%s}" if is_object else "[%s]") % ", ".join(parts)
+
+
+def _scalar(value: Any) -> str:
+    return str(value) if isinstance(value, _Number) else _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How texts are laid out: ``width`` cells (None: lines are never wrapped), folded or in full.
+
+    With ``needle`` folding keeps the lines around what was searched for.
+    """
+
+    width: int | None
+    full: bool = False
+    needle: re.Pattern[str] | None = None
+
+    def block(self, text: str, *, indent: int, keep: int) -> list[str]:
+        """``text`` as safe lines, of which about ``keep`` stay when it is folded."""
+        lines = visible(text, multiline=True).expandtabs(4).rstrip("\n").split("\n")
+        if self.width is None:
+            lines = lines if self.full else [self._cut(line) for line in lines]
+        else:
+            room = max(self.width - indent, 20)
+            lines = [part for line in lines for part in wrap(line, room)]
+        return lines if self.full else self._fold(lines, keep)
+
+    def _cut(self, line: str) -> str:
+        if len(line) <= _CUT * 5 // 4:
+            return line
+        found = self.needle.search(line, _CUT) if self.needle else None
+        around = f"… {line[found.start() - 80 : found.end() + 80]} " if found else ""
+        return f"{line[:_CUT]} {around}… {len(line) - _CUT} more characters (--full)"
+
+    def _fold(self, lines: Sequence[str], keep: int) -> list[str]:
+        if len(lines) <= keep + 4:
+            return list(lines)
+        kept = set(range(keep))
+        if self.needle:
+            hits = [index for index, line in enumerate(lines) if self.needle.search(line)]
+            kept = {near for hit in hits[:20] for near in range(hit - 2, hit + 3) if 0 <= near < len(lines)} or kept
+        folded, gap = list[str](), 0
+        for index, line in enumerate(lines):
+            if index not in kept:
+                gap += 1
+                continue
+            if gap:
+                folded.append(more(gap, "lines"))
+            folded.append(line)
+            gap = 0
+        return [*folded, more(gap, "more lines")] if gap else folded
+
+
+def more(count: int, what: str) -> str:
+    """The mark that stands for what was folded away."""
+    return f"… {count} {what.removesuffix('s') if count == 1 else what} (--full)"
+
+
+def wrap(line: str, width: int) -> Iterator[str]:
+    """Break a line into pieces of at most ``width`` cells, at spaces where there are any, keeping its indent."""
+    if cell_width(line) <= width:
+        yield line
+        return
+    indent = min(len(line) - len(line.lstrip(" ")) + 2, width // 2) if line.startswith(" ") else 0
+    rest, lead = line, ""
+    while rest:
+        room = width - len(lead)
+        end = _fitting(rest, room)
+        if end < len(rest):
+            space = rest.rfind(" ", end // 2, end + 1)
+            end = space + 1 if space > 0 else end
+        yield lead + rest[:end].rstrip(" ")
+        rest, lead = rest[end:], " " * indent
+
+
+def _fitting(text: str, room: int) -> int:
+    """How many characters at the head of ``text`` take at most ``room`` cells; at least one."""
+    head = text[:room]
+    if head.isascii():
+        return len(head)
+    end, used = 0, 0
+    for char in text[: 4 * room]:
+        used += cell_width(char)
+        if used > room and end:
+            break
+        end += 1
+    return end

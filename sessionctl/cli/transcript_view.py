@@ -1,0 +1,227 @@
+"""A transcript drawn for people: what was said, by whom, when, with which tools, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sessionctl.cli.folding import Layout, pretty_json
+from sessionctl.core.history import CALLS_OF, FATAL, HARMLESS, PAIRS, Verdict
+from sessionctl.core.model import SessionRef
+from sessionctl.core.pieces import Piece, Tone, pieces
+from sessionctl.core.text import cell_width, shorten, visible
+from sessionctl.core.tokens import estimate_tokens
+from sessionctl.core.transcript import Entry, Exchange, Joiner, Turn
+from sessionctl.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_INDENT = 4
+_KEEP = {Tone.SAID: 40, Tone.INPUT: 12, Tone.RESULT: 12, Tone.ASIDE: 6, Tone.PROBLEM: 12}
+_STYLES = {Tone.SAID: "", Tone.INPUT: "", Tone.RESULT: "", Tone.ASIDE: "dim", Tone.PROBLEM: "red"}
+_ROLES = {
+    "user": ("▶", "bold cyan"),
+    "assistant": ("◀", "bold green"),
+    "system": ("■", "bold magenta"),
+    "developer": ("■", "bold magenta"),
+}
+_GLYPHS = {"reasoning": "∴", "compaction": "≡", "item_reference": "↗", "encrypted": "▪"}
+
+
+@dataclass(slots=True)
+class TranscriptView:
+    """Draws the parts of one transcript, in order; each method yields lines ready to print."""
+
+    layout: Layout
+    _joiner: Joiner = field(default_factory=Joiner)
+    _shown_until: datetime | None = None
+    _day: str = ""
+
+    def header(self, ref: SessionRef, store: str, now: datetime) -> Iterator[Text]:
+        """The session at a glance."""
+        yield _text((visible(ref.id), "bold"))
+        for label, value in (
+            ("store", visible(store)),
+            ("created", _stamp(ref.created_at)),
+            ("activity", _stamp(ref.last_activity) + _ago(ref.last_activity, now)),
+            ("size", _size(ref)),
+        ):
+            yield _text((f"{label:<10}", "dim"), value)
+
+    def turn(self, turn: Turn) -> Iterator[Text]:
+        """A rule with the turn's times, then its items."""
+        yield _text("")
+        yield self._rule(turn)
+        for exchange in self._joiner.exchanges(turn):
+            yield from self._exchange(exchange, turn.started_at)
+            if len(turn.entries) == turn.items and exchange.entry.payload.type in PAIRS and not exchange.outputs:
+                yield _text((" " * _INDENT + "no output in this turn", "yellow"))
+        self._shown_until = turn.ended_at or self._shown_until
+
+    def landed(self, entry: Entry) -> Iterator[Text]:
+        """One item that arrived while following."""
+        at = entry.item.created_at
+        for exchange in self._joiner.exchanges(Turn(index=0, entries=(entry,), items=1, started_at=at, ended_at=at)):
+            yield from self._exchange(exchange, None)
+
+    def _rule(self, turn: Turn) -> Text:
+        title = f"turn {turn.index}" if turn.index else "before the first turn"
+        facts = [self._when(turn.started_at)] if turn.started_at else []
+        if turn.started_at and self._shown_until and turn.started_at >= self._shown_until:
+            facts.append(f"{_span(turn.started_at - self._shown_until)} later")
+        if turn.duration:
+            facts.append(f"took {_span(turn.duration)}")
+        size = sum(entry.item.size for entry in turn.entries)
+        count = f"{len(turn.entries)} of " if len(turn.entries) < turn.items else ""
+        facts += [f"{count}{_count(turn.items, 'item')}", f"{format_size(size)}, ~{estimate_tokens(size):,} tokens"]
+        said = " · ".join(facts)
+        room = (self.layout.width or 100) - cell_width(title) - cell_width(said) - 6
+        return _text(("── ", "blue"), (title, "bold"), (f" · {said} ", ""), ("─" * max(room, 2), "blue"))
+
+    def _when(self, at: datetime) -> str:
+        stamp = _stamp(at)
+        day, _, clock = stamp.partition(" ")
+        known, self._day = self._day, day
+        return clock if day == known else stamp
+
+    # -- items ------------------------------------------------------------------------------------------
+
+    def _exchange(self, exchange: Exchange, turn_start: datetime | None) -> Iterator[Text]:
+        entry = exchange.entry
+        failed = entry.payload.is_error or any(output.payload.is_error for output in exchange.outputs)
+        yield self._heading(exchange, turn_start, failed=failed)
+        if entry.unseen:
+            yield _text((" " * _INDENT + f"not seen by the agent: {visible(entry.unseen)}", "bold yellow"))
+        elif entry.payload.unreadable:
+            yield _text((" " * _INDENT + f"not an item: {entry.payload.unreadable}", "bold red"))
+        yield from self._body(entry, arrow=entry.payload.type in CALLS_OF)
+        for output in exchange.outputs:
+            yield from self._body(output, arrow=True)
+
+    def _heading(self, exchange: Exchange, turn_start: datetime | None, *, failed: bool) -> Text:
+        entry = exchange.entry
+        glyph, label, style = _face(entry, exchange.name)
+        if failed:
+            glyph, style = "✗", "bold red"
+        if entry.unseen:
+            glyph, style = "⊘", "yellow"
+        last = exchange.outputs[-1] if exchange.outputs else entry
+        sizes = " → ".join(format_size(part.item.size) for part in (entry, *exchange.outputs))
+        offset = _offset(turn_start, last.item.created_at)
+        places = " → ".join(f"#{part.position}" for part in (entry, *exchange.outputs))
+        facts = " · ".join(filter(None, (offset, sizes, places)))
+        width = self.layout.width or 100
+        label = shorten(label, max(width - cell_width(facts) - 6, 20))
+        gap = max(width - cell_width(label) - cell_width(facts) - 3, 2)
+        return _text((f" {glyph} {label}", style), " " * gap, (facts, "dim"))
+
+    def _body(self, entry: Entry, *, arrow: bool) -> Iterator[Text]:
+        """The pieces of an item; results begin with an arrow."""
+        for piece in pieces(entry.payload):
+            style = _STYLES[piece.tone]
+            if entry.unseen:
+                style = "dim"
+            elif arrow and entry.payload.is_error:
+                style = "red"
+            starts_with_arrow = arrow or piece.tone is Tone.RESULT
+            for index, line in enumerate(self._lines(piece, indent=_INDENT + 2 * starts_with_arrow)):
+                lead = "→ " if starts_with_arrow and index == 0 else "  " * starts_with_arrow
+                yield self._line(" " * _INDENT, lead, line, style)
+
+    def _lines(self, piece: Piece, *, indent: int) -> list[str]:
+        is_data = piece.tone in (Tone.INPUT, Tone.RESULT)
+        text = (pretty_json(piece.text) if is_data else None) or piece.text
+        return self.layout.block(text, indent=indent, keep=_KEEP[piece.tone])
+
+    def _line(self, indent: str, lead: str, line: str, style: str) -> Text:
+        if line.startswith("… ") and line.endswith("(--full)"):
+            style = "dim italic"
+        text = _text(indent, (lead, "dim"), (line, style))
+        if self.layout.needle:
+            text.highlight_regex(self.layout.needle, "black on yellow")
+        return text
+
+
+def verdict_lines(verdict: Verdict) -> Iterator[Text]:
+    """Whether the model would accept the session, and what is wrong with it."""
+    yield _text("")
+    if verdict.acceptable is None:
+        yield _text(("? The items are encrypted: whether the model would accept them cannot be told.", "yellow"))
+    elif verdict.acceptable:
+        yield _text(("✓ The model would accept this session.", "bold green"))
+    else:
+        yield _text(("✗ The model would not accept this session.", "bold red"))
+    places: dict[str, list[str]] = {}
+    for defect in verdict.defects:
+        places.setdefault(defect.kind, []).append(f"#{defect.position}")
+    for kind, found in sorted(places.items(), key=lambda pair: pair[0] not in FATAL):
+        at = ", ".join(found[:5]) + (f" and {len(found) - 5:,} more" if len(found) > 5 else "")
+        style = "red" if kind in FATAL else "yellow"
+        yield _text((f"  - {FATAL.get(kind) or HARMLESS[kind]}: {at}", style))
+
+
+def needle(search: str | None) -> re.Pattern[str] | None:
+    """The pattern that finds ``search`` in shown text."""
+    return re.compile(re.escape(visible(search)), re.IGNORECASE) if search else None
+
+
+def _face(entry: Entry, name: str | None) -> tuple[str, str, str]:
+    """Glyph, label and style of an item."""
+    payload = entry.payload
+    kind = payload.type or "row"
+    if payload.unreadable:
+        return "!", "row", "bold red"
+    if kind == "message":
+        role = payload.role or "message"
+        glyph, style = _ROLES.get(role, ("·", "bold"))
+        return glyph, role, style
+    if payload.is_handoff:
+        return "⇢", f"handoff: {name}", "bold magenta"
+    if kind in CALLS_OF:
+        return "⚙", f"output of {name or payload.call_id or 'a call'} ({kind})", "bold yellow"
+    if kind in PAIRS or kind.endswith("_call"):
+        plain = kind in ("function_call", "custom_tool_call")
+        return "⚙", name if plain and name else f"{name} ({kind})" if name else kind, "bold yellow"
+    return _GLYPHS.get(kind, "·"), f"{kind} {name or ''}".strip(), "dim"
+
+
+def _text(*parts: str | tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+def _stamp(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%SZ") if at else "unknown"
+
+
+def _ago(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return ""
+    return f" ({format_duration(now - at)} ago)" if at <= now else f" ({format_duration(at - now)} in the future)"
+
+
+def _span(value: timedelta) -> str:
+    return format_duration(value)
+
+
+def _offset(start: datetime | None, at: datetime | None) -> str:
+    if at is None:
+        return ""
+    if start is None:
+        return f"{at:%H:%M:%S}Z"
+    return f"+{format_duration(at - start)}" if at > start else "" if at == start else f"-{format_duration(start - at)}"
+
+
+def _size(ref: SessionRef) -> str:
+    if ref.items is None or ref.bytes is None:
+        return "unknown"
+    return f"{_count(ref.items, 'item')}, {format_size(ref.bytes)}, ~{estimate_tokens(ref.bytes):,} tokens"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
