@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from sessionctl.core.report import Stopped
 from sessionctl.core.units import format_time
 from sessionctl.errors import LedgerUnavailable
 
@@ -54,15 +54,6 @@ CREATE TABLE IF NOT EXISTS runs (
     error TEXT
 ) WITHOUT ROWID
 """
-
-
-class Stopped(StrEnum):
-    """Why a run ended."""
-
-    DONE = "done"
-    LIMIT = "limit"
-    SIGNAL = "signal"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,11 +72,11 @@ def format_size(count: int) -> str:
     """Binary units with three digits: ``"1.31 MiB"``, ``"812 B"``."""
     if abs(count) < 1024:
         return f"{count} B"
-    value = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
+    value, unit = count / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
         if abs(value) < 1024:
             break
+        value, unit = value / 1024, larger
     return f"{value:.3g} {unit}" if abs(value) < 1000 else f"{value:.0f} {unit}"
 
 

@@ -13,7 +13,7 @@ How a file may be read without writing (https://sqlite.org/wal.html, "Read-Only 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ BUSY_TIMEOUT_S = 10.0
 _BLOCK = 1000
 _HEADER = b"SQLite format 3\0"
 _WAL_VERSION = 2
-Params = Sequence[Any]
+Params = Sequence[Any] | Mapping[str, Any]
 
 
 def _decode(stored: bytes) -> str:
@@ -161,9 +161,9 @@ class SqliteFile:
     def _reading(self) -> sqlite3.Connection:
         """The reading connection for the file's present state."""
         immutable = self._wal_mode and self._wal_size() is None
-        if self._reader is not None and immutable == (self._stamp is not None):
-            if not immutable or self._stamp == self._file_stamp():
-                return self._reader
+        as_opened = immutable == (self._stamp is not None) and (not immutable or self._stamp == self._file_stamp())
+        if self._reader is not None and as_opened:
+            return self._reader
         self._check_header()
         self._stamp = self._file_stamp() if immutable else None
         self._reader = self._open("immutable=1" if immutable else "mode=ro")
@@ -181,7 +181,9 @@ class SqliteFile:
 
     def _open(self, how: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path.absolute()))}?{how}"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
         connection.text_factory = _decode
         self._opened.append(connection)
         return connection

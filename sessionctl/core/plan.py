@@ -1,0 +1,123 @@
+"""A plan: what would change, frozen before anything does, and the guards that may refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sessionctl.core.model import Effect, Hazard
+from sessionctl.core.units import exact_duration
+
+SHARE_GUARD_FROM = 20
+"""Stores with fewer sessions are too small for a share to say anything."""
+AHEAD_SHARE = 0.01
+AHEAD_BY = timedelta(minutes=5)
+"""Beyond this share of sessions stamped this far in the future, the store's times are not to be trusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over sessions; bytes are octets of stored item texts."""
+
+    sessions: int = 0
+    items: int = 0
+    bytes: int = 0
+
+    def plus(self, items: int, size: int) -> Totals:
+        """These and one more session."""
+        return Totals(sessions=self.sessions + 1, items=self.items + items, bytes=self.bytes + size)
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            sessions=self.sessions + other.sessions, items=self.items + other.items, bytes=self.bytes + other.bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One session to delete, as it was when the plan was made."""
+
+    session_id: str
+    version: str
+    items: int
+    bytes: int
+    last_activity: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeader:
+    """All of a plan but its steps.
+
+    ``matched`` is what the selectors match, ``planned`` what is left of it without active sessions.
+    ``criteria`` are the selectors as clauses with absolute times. ``digest`` is the SHA-256 of the steps
+    in their order. ``share_basis`` are the matched sessions that nobody named one by one.
+    """
+
+    command: str
+    store: str
+    label: str
+    origin: str
+    store_time: datetime
+    min_idle: timedelta
+    criteria: tuple[str, ...]
+    sessions_in_store: int
+    ahead: int
+    share_basis: int
+    matched: Totals
+    planned: Totals
+    active: int
+    named_active: int
+    missing: int
+    digest: str
+    hazards: tuple[Hazard, ...] = ()
+    warnings: tuple[str, ...] = ()
+    frozen: str | None = None
+
+
+class Plan(Protocol):
+    """A header and its steps, which may be gone through more than once, in physical order."""
+
+    @property
+    def header(self) -> PlanHeader: ...
+
+    def steps(self) -> Iterator[Step]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowances:
+    """What the user explicitly allowed."""
+
+    max_share: float = 0.5
+    cascade: bool = field(default=False)
+
+
+def refusals(header: PlanHeader, allowed: Allowances) -> tuple[str, ...]:
+    """Why this plan must not be applied, one sentence each; empty where it may be."""
+    found = []
+    if header.frozen:
+        found.append(f"{header.label} is not changed: {header.frozen}")
+    if header.ahead > AHEAD_SHARE * header.sessions_in_store:
+        found.append(
+            f"{header.ahead} of {header.sessions_in_store} sessions of {header.label} are stamped more than "
+            f"{exact_duration(AHEAD_BY)} in the future: its times cannot be trusted"
+        )
+    taking = [hazard.what for hazard in header.hazards if hazard.effect is Effect.TAKES_ALONG]
+    if taking and not allowed.cascade:
+        found.append(
+            f"deletions in {header.label} would reach beyond the SDK's tables ({'; '.join(taking)}); --allow-cascade allows it"
+        )
+    share = share_refusal(header.label, header.share_basis, header.sessions_in_store, allowed.max_share)
+    return (*found, share) if share else tuple(found)
+
+
+def share_refusal(label: str, matched: int, total: int, max_share: float) -> str | None:
+    """The share guard, for one store and for all stores of a run together."""
+    if total < SHARE_GUARD_FROM or matched <= max_share * total:
+        return None
+    share = matched / total
+    return (
+        f"the selection matches {matched} of {total} sessions ({share:.0%}) of {label}, more than {max_share:.0%}: "
+        f"--max-share {min(1.0, round(share + 0.005, 2))} allows it"
+    )

@@ -1,0 +1,133 @@
+"""What a run came to: the counts every changing command reports, and the exit status they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sessionctl.core.model import Outcome
+from sessionctl.core.plan import Totals
+
+SKIPS = (Outcome.ACTIVE, Outcome.HELD, Outcome.CHANGED, Outcome.FAILED, Outcome.MISSING)
+
+
+class Stopped(StrEnum):
+    """Why a run ended."""
+
+    DONE = "done"
+    LIMIT = "limit"
+    SIGNAL = "signal"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One store's part of a run. In a dry run ``removed`` is what would be removed.
+
+    ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
+    user named and that were skipped though they exist. ``error`` is the sentence and exit status that
+    ended it.
+    """
+
+    command: str
+    store: str
+    label: str
+    dry_run: bool
+    run_id: str | None
+    matched: Totals
+    removed: Totals
+    skipped: Mapping[Outcome, int]
+    remaining: int
+    stopped: Stopped
+    elapsed_s: float
+    named_skipped: int = 0
+    error: tuple[str, int] | None = None
+    signal: int | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's object, without ``schema``."""
+        return {
+            "command": self.command,
+            "store": self.store,
+            "dry_run": self.dry_run,
+            "run_id": self.run_id,
+            **self.counts(),
+            "remaining": {"sessions": self.remaining},
+            "archive": None,
+            "stopped": str(self.stopped),
+            "elapsed_s": round(self.elapsed_s, 3),
+            **({"error": self.error[0]} if self.error else {}),
+            **({"plan": self.plan} if self.plan else {}),
+        }
+
+    def counts(self) -> dict[str, Any]:
+        """Matched, removed and skipped, as the report and the ledger say them."""
+        return counts_json(self.matched, self.removed, self.skipped)
+
+    @property
+    def exit_code(self) -> int:
+        """0, 3 partial, 4 limit, 128 + signal, or the error's own where nothing was done."""
+        if self.stopped is Stopped.SIGNAL:
+            return 128 + (self.signal or 2)
+        if self.error is not None:
+            return 3 if self.removed.sessions else self.error[1]
+        if self.stopped is Stopped.LIMIT:
+            return 4
+        return 3 if self.named_skipped or self.skipped.get(Outcome.FAILED) else 0
+
+
+def counts_json(matched: Totals, removed: Totals, skipped: Mapping[Outcome, int]) -> dict[str, Any]:
+    """The counts as the contract's JSON has them."""
+    return {
+        "matched": _totals(matched),
+        "removed": _totals(removed),
+        "skipped": {str(outcome): skipped.get(outcome, 0) for outcome in SKIPS},
+    }
+
+
+def _totals(totals: Totals) -> dict[str, int]:
+    return {"sessions": totals.sessions, "items": totals.items, "bytes": totals.bytes}
+
+
+def combined_json(reports: Sequence[Report], failures: Sequence[Mapping[str, Any]], elapsed_s: float) -> dict[str, Any]:
+    """Several stores: the same keys as totals, ``store`` null, and each store's own object in ``stores``."""
+    first = reports[0]
+    skipped = {outcome: sum(r.skipped.get(outcome, 0) for r in reports) for outcome in SKIPS}
+    matched = sum((r.matched for r in reports), Totals())
+    removed = sum((r.removed for r in reports), Totals())
+    return {
+        "command": first.command,
+        "store": None,
+        "dry_run": first.dry_run,
+        "run_id": None,
+        **counts_json(matched, removed, skipped),
+        "remaining": {"sessions": sum(r.remaining for r in reports)},
+        "archive": None,
+        "stopped": str(worst_stop(reports)),
+        "elapsed_s": round(elapsed_s, 3),
+        "stores": [*(r.to_json() for r in reports), *failures],
+    }
+
+
+def worst_stop(reports: Sequence[Report]) -> Stopped:
+    """The most telling reason among several: a signal, an error, a limit, else done."""
+    for reason in (Stopped.SIGNAL, Stopped.ERROR, Stopped.LIMIT):
+        if any(report.stopped is reason for report in reports):
+            return reason
+    return Stopped.DONE
+
+
+def exit_code(reports: Sequence[Report], failures: int) -> int:
+    """Of several stores: a signal wins, then anything failed or skipped is partial, then a limit."""
+    codes = [report.exit_code for report in reports]
+    if len(codes) + failures == 1 and codes:
+        return codes[0]
+    interrupted = next((code for code in codes if code > 128), None)
+    if interrupted:
+        return interrupted
+    if failures or any(code not in (0, 4) for code in codes):
+        return 3
+    return 4 if 4 in codes else 0

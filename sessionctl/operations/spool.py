@@ -1,0 +1,71 @@
+"""Plans on disk: written once, in the order of the store, and read back as often as needed.
+
+The file has no name, so that a crash leaves nothing behind and nobody else reads the ids in it. A small
+plan never reaches the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Self, cast
+
+from sessionctl.core.plan import PlanHeader, Step
+
+_IN_MEMORY = 4 * 1024 * 1024
+
+
+class Spool:
+    """The steps of a plan in the making; ``directory`` None: the system's place for temporary files."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        place = str(directory) if directory else None
+        spooled = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=place)  # noqa: SIM115 - lives as long as the plan
+        self._file = cast("IO[bytes]", spooled)
+        self._digest = hashlib.sha256()
+
+    def add(self, step: Step) -> None:
+        """Append a step."""
+        at = step.last_activity.timestamp() if step.last_activity else None
+        line = json.dumps([step.session_id, step.version, step.items, step.bytes, at]).encode() + b"\n"
+        self._digest.update(line)
+        self._file.write(line)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the steps so far, in hex."""
+        return self._digest.hexdigest()
+
+    def steps(self) -> Iterator[Step]:
+        """All steps in the order in which they came. One reading at a time."""
+        self._file.seek(0)
+        for line in self._file:
+            session_id, version, items, size, at = json.loads(line)
+            last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
+            yield Step(session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity)
+
+    def close(self) -> None:
+        """The steps are gone after this."""
+        self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledPlan:
+    """A plan whose steps lie in a spool; close it when done."""
+
+    header: PlanHeader
+    spool: Spool
+
+    def steps(self) -> Iterator[Step]:
+        return self.spool.steps()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.close()

@@ -1,0 +1,354 @@
+"""SQLite files of SQLiteSession, AsyncSQLiteSession, AdvancedSQLiteSession and SQLAlchemySession.
+
+On the standard library's driver: it starts fast, and locking is in our hands. The SDK never enables
+foreign keys, so children are deleted explicitly. Stamps are UTC text of whole seconds; SQL narrows by
+comparing text, and ``Query.matches`` decides on the parsed times.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, ClassVar
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import (
+    Capabilities,
+    Census,
+    Change,
+    Cursor,
+    Guard,
+    Item,
+    Order,
+    Outcome,
+    Pace,
+    Recheck,
+    SessionRef,
+    StoreInfo,
+    Usage,
+    Want,
+)
+from sessionctl.core.selector import Bound, Query
+from sessionctl.errors import StoreMissing
+from sessionctl.stores._sqlite_file import SqliteFile
+from sessionctl.stores._sqlite_layout import quoted, read_layout
+from sessionctl.stores.base import Store
+from sessionctl.stores.recheck import verdicts
+
+_CHUNK = 500
+_SCAN_ABOVE = 20_000
+_SAMPLE_RUN = 100
+_STAMP = "%Y-%m-%d %H:%M:%S"
+
+
+class Adapter(Store):
+    """A SQLite file as a store."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        lists=True,
+        item_times=True,
+        recheck=Recheck.TRANSACTION,
+        pace=Pace(first=50, largest=5000, hold_s=0.010, gap_s=0.002),
+    )
+
+    def __init__(self, address: StoreAddress) -> None:
+        if address.path is None:
+            raise StoreMissing(f"{address} names no file")
+        self.address = address
+        self._file = SqliteFile(address.path)
+        try:
+            self._layout = read_layout(self._file, address)
+        except BaseException:
+            self._file.close()
+            raise
+        self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
+
+    def now(self) -> datetime:
+        return _require(_parse(self._file.row("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")[0]))
+
+    def info(self) -> StoreInfo:
+        layout = self._layout
+        return StoreInfo(
+            kind="sqlite",
+            flavour=layout.flavour,
+            server=f"SQLite {sqlite3.sqlite_version}",
+            tables=layout.tables,
+            hazards=layout.hazards,
+            warnings=layout.warnings,
+            frozen=layout.frozen,
+        )
+
+    def census(self, ahead_of: datetime) -> Census:
+        counts = f"SELECT count(*), coalesce(sum(updated_at > ?), 0) FROM {self._sessions}"
+        sessions, ahead = self._file.row(counts, (_stamp(ahead_of),))
+        return Census(sessions=sessions, ahead=ahead)
+
+    def sessions(
+        self,
+        query: Query,
+        *,
+        order: Order = Order.ACTIVITY,
+        limit: int | None = None,
+        after: Cursor | None = None,
+        want: Want = Want.NOTHING,
+    ) -> Iterator[SessionRef]:
+        want = want | Want.SIZE if query.measures else want
+        named = query.named
+        if named is None or len(named) > _SCAN_ABOVE or query.globs:
+            found = self._select(query, (), order, limit, after, want)
+        else:
+            chunks = _chunks(sorted(named))
+            found = (ref for ids in chunks for ref in self._select(query, ids, order, None, after, want))
+            if len(named) > _CHUNK and order is Order.ACTIVITY:
+                found = iter(sorted(found, key=_newest_first))
+        return islice(found, limit)
+
+    def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
+        sql = self._advanced_items() if self._layout.flavour == "AdvancedSQLiteSession" else self._plain_items()
+        if last is not None:
+            forth, back = ("place, id", "place DESC, id DESC")
+            sql = f"SELECT * FROM ({sql} ORDER BY {back} LIMIT {int(last)}) ORDER BY {forth}"
+        else:
+            sql += " ORDER BY place, id"
+        for key, text, created_at, hidden, _place in self._file.rows(sql, {"session": _bound(session_id)}):
+            yield Item(key=key, text=_text(text), created_at=_parse(created_at), hidden=hidden)
+
+    def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
+        pattern = "%" + needle.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        for ids in _chunks(session_ids):
+            sql = (
+                f"SELECT session_id, id, message_data, created_at FROM {self._messages} "
+                f"WHERE session_id IN ({_places(ids)}) AND message_data LIKE ? ESCAPE '\\' ORDER BY session_id, id"
+            )
+            for session_id, key, text, created_at in self._file.rows(sql, (*map(_bound, ids), pattern)):
+                yield session_id, Item(key=key, text=_text(text), created_at=_parse(created_at))
+
+    def sample(self, count: int) -> Iterator[Item]:
+        columns = f"SELECT id, message_data, created_at FROM {self._messages} "
+        first, last = self._file.row(f"SELECT min(id), max(id) FROM {self._messages}")
+        if first is None or last - first < 2 * count:
+            rows = self._file.rows(columns + "ORDER BY id LIMIT ?", (count,))
+        else:
+            pick = random.Random(last)  # the same store gives the same sample  # noqa: S311
+            starts = sorted(pick.randint(first, last) for _ in range(-(-count // _SAMPLE_RUN)))
+            run = columns + f"WHERE id >= ? ORDER BY id LIMIT {_SAMPLE_RUN}"
+            rows = (row for start in starts for row in self._file.rows(run, (start,)))
+        for key, text, created_at in rows:
+            yield Item(key=key, text=_text(text), created_at=_parse(created_at))
+
+    def usage(self) -> Usage:
+        size, log = self._file.sizes()
+        free = self._file.row("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")[0]
+        orphans = (
+            f"SELECT count(*) FROM {self._messages} m "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self._sessions} s WHERE s.session_id = m.session_id)"
+        )
+        return Usage(total=size, free=free, log=log, orphan_items=self._file.row(orphans)[0])
+
+    def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        with self._file.transaction() as connection:
+            now = _require(_parse(connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()[0]))
+            present: dict[str, SessionRef] = {}
+            for ids in _chunks([change.session_id for change in changes]):
+                sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
+                present |= {row[0]: self._ref(row, Want.VERSION) for row in connection.execute(sql, params)}
+            outcomes = verdicts(changes, present, now - guard.min_idle)
+            doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
+            refused = self._delete(connection, doomed)
+        return [
+            Outcome.FAILED if change.session_id in refused else outcome
+            for change, outcome in zip(changes, outcomes, strict=True)
+        ]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _select(
+        self, query: Query, ids: Sequence[str], order: Order, limit: int | None, after: Cursor | None, want: Want
+    ) -> Iterator[SessionRef]:
+        """Pages until ``limit`` sessions match: SQL may let through a few that the exact decision does not."""
+        left = limit
+        while left is None or left > 0:
+            page = None if query.measures or order is Order.PHYSICAL else left
+            sql, params = self._rows_of(query, ids, order, page, after, want)
+            seen, ref = 0, None
+            for row in self._file.rows(sql, params):
+                seen, ref = seen + 1, self._ref(row, want)
+                if query.matches(ref):
+                    left = None if left is None else left - 1
+                    yield ref
+            if page is None or seen < page or ref is None:
+                return
+            after = Cursor(activity=ref.updated_at, id=ref.id)
+
+    def _rows_of(
+        self, query: Query, ids: Sequence[str], order: Order, limit: int | None, after: Cursor | None, want: Want
+    ) -> tuple[str, list[Any]]:
+        """Rows (session_id, created_at, updated_at, items, bytes, newest id, newest time) and their parameters."""
+        clauses, params = _conditions(query, after)
+        if ids:
+            clauses.append(f"session_id IN ({_places(ids)})")
+            params += map(_bound, ids)
+        where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+        by = "rowid" if order is Order.PHYSICAL else "updated_at DESC, session_id"
+        page = f"SELECT session_id, created_at, updated_at FROM {self._sessions}{where} ORDER BY {by}"
+        if limit is not None:  # the page is cut before anything of the items is looked at
+            page = f"WITH page AS MATERIALIZED ({page} LIMIT {limit}) SELECT * FROM page"
+        if want is Want.NOTHING:
+            return page, params
+        mine = f"FROM {self._messages} m WHERE m.session_id = s.session_id"
+        size = f"(SELECT sum(length(CAST(message_data AS BLOB))) {mine})" if Want.SIZE in want else "NULL"
+        newest = f"(SELECT max(id) {mine})" if Want.VERSION in want else "NULL"
+        newest_at = f"(SELECT created_at {mine} ORDER BY id DESC LIMIT 1)" if Want.VERSION in want else "NULL"
+        return f"SELECT s.*, (SELECT count(*) {mine}), {size}, {newest}, {newest_at} FROM ({page}) s", params
+
+    def _ref(self, row: tuple[Any, ...], want: Want) -> SessionRef:
+        if want is Want.NOTHING:
+            return SessionRef(id=row[0], created_at=_parse(row[1]), updated_at=_parse(row[2]))
+        session_id, created_at, updated_at, items, size, newest, newest_at = row
+        return SessionRef(
+            id=session_id,
+            created_at=_parse(created_at),
+            updated_at=_parse(updated_at),
+            items=items,
+            bytes=(size or 0) if Want.SIZE in want else None,
+            newest_item_at=_parse(newest_at),
+            version=f"{updated_at}|{newest}|{items}" if Want.VERSION in want else None,
+        )
+
+    def _plain_items(self) -> str:
+        place = "created_at" if self._layout.flavour == "SQLAlchemySession" else "id"
+        return (
+            f"SELECT id, message_data, created_at, NULL AS hidden, {place} AS place "
+            f"FROM {self._messages} WHERE session_id = CAST(:session AS TEXT)"
+        )
+
+    def _advanced_items(self) -> str:
+        """The main branch in its sequence; rows the SDK does not show stand behind the row before them."""
+        return (
+            "SELECT id, message_data, created_at, hidden, "
+            "coalesce(seq, max(seq) OVER (ORDER BY id), 0) AS place FROM ("
+            "SELECT m.id, m.message_data, m.created_at, "
+            "max(CASE WHEN v.branch_id = 'main' THEN v.sequence_number END) AS seq, "
+            "CASE WHEN count(v.id) = 0 THEN 'it has no structure row' "
+            "WHEN sum(v.branch_id = 'main') = 0 THEN 'it is on branch ' || min(v.branch_id) || ' only' END AS hidden "
+            f"FROM {self._messages} m LEFT JOIN message_structure v "
+            "ON v.message_id = m.id AND v.session_id = m.session_id "
+            "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
+        )
+
+    def _delete(self, connection: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+        """Delete these sessions whole; those that a trigger of others refuses, one by one, are returned."""
+        connection.execute("SAVEPOINT batch")
+        try:
+            for chunk in _chunks(ids):
+                self._delete_rows(connection, chunk)
+        except sqlite3.IntegrityError:
+            connection.execute("ROLLBACK TO batch")
+            if len(ids) == 1:
+                return set(ids)
+            return {refused for one in ids for refused in self._delete(connection, [one])}
+        finally:
+            connection.execute("RELEASE batch")
+        return set()
+
+    def _delete_rows(self, connection: sqlite3.Connection, ids: Sequence[str]) -> None:
+        params = [_bound(session_id) for session_id in ids]
+        advanced = self._layout.advanced & {"message_structure", "turn_usage", "branch_reservations"}
+        for table in (self._messages, *map(quoted, sorted(advanced)), self._sessions):
+            connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_places(ids)})", params)
+        if "session_clear_generations" in self._layout.advanced:
+            # A live instance notices by this that its branch is gone, as after the SDK's own clear_session.
+            connection.executemany(
+                "INSERT INTO session_clear_generations (session_id, generation) VALUES (CAST(? AS TEXT), 1) "
+                "ON CONFLICT (session_id) DO UPDATE SET generation = generation + 1",
+                [(param,) for param in params],
+            )
+
+
+def _conditions(query: Query, after: Cursor | None) -> tuple[list[str], list[Any]]:
+    """SQL that lets through at least what the query matches."""
+    clauses, params = [], []
+    for bound in query.bounds:
+        op, at = _widened(bound)
+        clauses.append(f"{bound.column} {op} ?")
+        params.append(at)
+    if query.globs and query.named is None:
+        clauses.append("(" + " OR ".join("session_id GLOB ?" for _ in query.globs) + ")")
+        params += map(_glob, query.globs)
+    for glob in query.excluded:
+        clauses.append("session_id NOT GLOB ?")
+        params.append(_glob(glob))
+    if after is not None:
+        clause, values = _behind(after)
+        clauses.append(clause)
+        params += values
+    return clauses, params
+
+
+def _widened(bound: Bound) -> tuple[str, str]:
+    """Whole seconds outward, so that stamps with a fraction (written by migrations) are not lost."""
+    if bound.op.startswith("<"):
+        return "<=", _stamp(bound.at.replace(microsecond=0) + timedelta(seconds=1))
+    return ">=", _stamp(bound.at)
+
+
+def _behind(after: Cursor) -> tuple[str, list[Any]]:
+    if after.activity is None:
+        if after.id is None:
+            return "FALSE", []
+        return "(updated_at IS NULL AND session_id > CAST(? AS TEXT))", [_bound(after.id)]
+    stamp = _stamp(after.activity) + (f".{after.activity.microsecond:06}" if after.activity.microsecond else "")
+    if after.id is None:
+        return "(updated_at < ? OR updated_at IS NULL)", [stamp]
+    same = "(updated_at = ? AND session_id > CAST(? AS TEXT))"
+    return f"(updated_at < ? OR updated_at IS NULL OR {same})", [stamp, stamp, _bound(after.id)]
+
+
+def _newest_first(ref: SessionRef) -> tuple[float, str]:
+    return (-ref.updated_at.timestamp() if ref.updated_at else float("inf"), ref.id)
+
+
+def _glob(glob: str) -> str:
+    """SQLite's GLOB knows brackets, the contract's globs do not."""
+    return glob.replace("[", "[[]")
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime(_STAMP)
+
+
+def _parse(stored: Any) -> datetime | None:
+    """A stored stamp as aware UTC; None for what is no time."""
+    try:
+        value = datetime.fromisoformat(stored)
+    except (TypeError, ValueError):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _require(value: datetime | None) -> datetime:
+    if value is None:
+        raise TypeError("SQLite's own clock gave no time")
+    return value
+
+
+def _text(stored: Any) -> str:
+    """The stored text; what was stored as a BLOB or a number by others is read as text."""
+    return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
+
+
+def _bound(session_id: str) -> bytes:
+    """An id as bytes, for ``CAST(? AS TEXT)``: ids of invalid UTF-8 can be asked for too."""
+    return session_id.encode("utf-8", "surrogateescape")
+
+
+def _places(ids: Sequence[str]) -> str:
+    return ", ".join(["CAST(? AS TEXT)"] * len(ids))
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
