@@ -168,6 +168,14 @@ def run(args: Sequence[str]) -> int:
 
         show_error("usage", error.format_message(), "see sessionctl --help", args)
         return error.exit_code
+    except Exception as error:
+        if current().debug:
+            raise
+        from sessionctl.cli.output import show_error
+
+        said = f"something unforeseen happened: {type(error).__name__}: {error}"
+        show_error("internal", said, "--debug shows where; please report it", args)
+        return 1
     return status if isinstance(status, int) else 0
 
 

@@ -130,7 +130,14 @@ class Output:
         if "\n" in text and self._end == "\n" and not sys.stdout.isatty():
             self.warn("an id contains a line break: add --null to keep ids apart")
 
-    def table(self, columns: Sequence[Column], records: Iterable[Record], *, title: str | None = None) -> None:
+    def table(
+        self,
+        columns: Sequence[Column],
+        records: Iterable[Record],
+        *,
+        title: str | None = None,
+        console: Console | None = None,
+    ) -> None:
         """A table on stdout; in a pipe it is as wide as its content, so that no line is cut."""
         from rich.table import Table  # the other forms need no Rich
         from rich.text import Text
@@ -146,19 +153,17 @@ class Output:
             )
         for record in records:
             table.add_row(*(Text(column.text(record)) for column in shown))
-        if self.console.is_terminal:
-            self.console.print(table)
+        console = console or self.console
+        if console.is_terminal:
+            console.print(table)
         else:
-            self.console.print(
-                table,
-                width=self.console.measure(table, options=self.console.options.update(width=100_000)).maximum,
-                soft_wrap=True,
-            )
+            unbounded = console.options.update(width=100_000)
+            console.print(table, width=console.measure(table, options=unbounded).maximum, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing; silenced by --quiet."""
         if not current().quiet:
-            self.err.print(visible(text), style="dim")
+            self.err.print(visible(text), style="dim", soft_wrap=True)
 
     def hint(self, text: str) -> None:
         """What to do next; silenced by --quiet."""
@@ -166,7 +171,7 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Something that may be wrong; never silenced."""
-        self.err.print(f"warning: {visible(text)}", style="yellow")
+        self.err.print(f"warning: {visible(text)}", style="yellow", soft_wrap=True)
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Ask on the terminal; True with --yes; ConfirmationRequired where there is no terminal to ask on."""

@@ -106,7 +106,8 @@ def refusals(header: PlanHeader, allowed: Allowances) -> tuple[str, ...]:
     taking = [hazard.what for hazard in header.hazards if hazard.effect is Effect.TAKES_ALONG]
     if taking and not allowed.cascade:
         found.append(
-            f"deletions in {header.label} would reach beyond the SDK's tables ({'; '.join(taking)}); --allow-cascade allows it"
+            f"deletions in {header.label} would reach beyond the SDK's tables ({'; '.join(taking)}): "
+            "--allow-cascade allows it"
         )
     share = share_refusal(header.label, header.share_basis, header.sessions_in_store, allowed.max_share)
     return (*found, share) if share else tuple(found)

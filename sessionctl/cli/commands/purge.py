@@ -1,0 +1,126 @@
+"""Delete whole sessions: those that are stale, named, empty or large."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from sessionctl.cli import options as opt
+from sessionctl.cli.output import Form, Output
+from sessionctl.errors import UsageError
+
+LIMITS = "Limits"
+SAFETY = "Safety"
+MIN_IDLE = timedelta(minutes=15)
+FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.NAME)
+
+
+def command(
+    store: opt.StoreOpt = None,
+    all_stores: opt.AllStoresOpt = False,
+    older_than: opt.OlderThanOpt = None,
+    newer_than: opt.NewerThanOpt = None,
+    before: opt.BeforeOpt = None,
+    after: opt.AfterOpt = None,
+    created_before: opt.CreatedBeforeOpt = None,
+    created_after: opt.CreatedAfterOpt = None,
+    ids: opt.IdOpt = None,
+    match: opt.MatchOpt = None,
+    exclude: opt.ExcludeOpt = None,
+    ids_from: opt.IdsFromOpt = None,
+    min_items: opt.MinItemsOpt = None,
+    min_bytes: opt.MinBytesOpt = None,
+    empty: opt.EmptyOpt = False,
+    keep_last: opt.KeepLastOpt = None,
+    group_by: opt.GroupByOpt = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every session.", rich_help_panel=opt.SELECTORS)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    min_idle: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--min-idle",
+            parser=opt.duration,
+            metavar="DUR",
+            rich_help_panel=SAFETY,
+            help="Never touch a session active within DUR; 0 needs --id or --ids-from.",
+            show_default="15m",
+        ),
+    ] = None,
+    max_share: Annotated[
+        float,
+        typer.Option(
+            "--max-share",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            rich_help_panel=SAFETY,
+            help="Refuse to take more than this share of a store's sessions.",
+        ),
+    ] = 0.5,
+    allow_cascade: Annotated[
+        bool,
+        typer.Option(
+            "--allow-cascade",
+            rich_help_panel=SAFETY,
+            help="Go on though foreign keys or triggers of others take rows along.",
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Sessions in a batch, at most.", rich_help_panel=LIMITS)
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="N", help="Sessions a second, at most.", rich_help_panel=LIMITS),
+    ] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Stop after N sessions.", rich_help_panel=LIMITS)
+    ] = None,
+    max_runtime: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--max-runtime", parser=opt.duration, metavar="DUR", help="Stop after DUR.", rich_help_panel=LIMITS
+        ),
+    ] = None,
+    output: opt.OutputOpt = Form.TABLE,
+    null: opt.NullOpt = False,
+) -> None:
+    """Delete whole sessions that the selectors match, items and all.
+
+    Plans first and shows the plan, then asks. Active sessions are never touched: each is looked at again in
+    the transaction that deletes it. Ctrl-C ends after the current batch; a run can always be run again.
+
+    sessionctl purge --older-than 30d --dry-run
+
+    sessionctl purge --older-than 90d --exclude 'vip:*' --max-runtime 30m --yes
+    """  # fmt: skip
+    from sessionctl.cli.running import Job, run_changes
+    from sessionctl.core.plan import Allowances
+    from sessionctl.operations.execute import Limits
+
+    chosen = opt.selector(
+        older_than=older_than, newer_than=newer_than, before=before, after=after, created_before=created_before,
+        created_after=created_after, ids=ids, match=match, exclude=exclude, ids_from=ids_from, null=null,
+        min_items=min_items, min_bytes=min_bytes, empty=empty, keep_last=keep_last, group_by=group_by,
+    )  # fmt: skip
+    if chosen.is_everything and not everything:
+        raise UsageError("purge needs a selector or an id", hint="--all is the explicit way to mean every session")
+    if everything and not chosen.is_everything:
+        raise UsageError("--all means every session: it does not go with a selector")
+    if min_idle == timedelta(0) and not chosen.names_sessions:
+        raise UsageError("--min-idle 0 needs --id or --ids-from")
+    out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
+    job = Job(
+        command="purge",
+        selector=chosen,
+        min_idle=MIN_IDLE if min_idle is None else min_idle,
+        allowed=Allowances(max_share=max_share, cascade=allow_cascade),
+        limits=Limits(batch_size=batch_size, rate=rate, max_sessions=max_sessions, max_runtime=max_runtime),
+        dry_run=dry_run,
+        yes=yes,
+        reason=reason,
+    )
+    raise typer.Exit(run_changes(job, out, store, all_stores=all_stores))

@@ -1,0 +1,114 @@
+"""Plans and reports for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from sessionctl.cli.output import Column, Output, Record
+from sessionctl.core.model import Effect, Outcome
+from sessionctl.core.plan import Plan, PlanHeader, Totals
+from sessionctl.core.report import Report, Stopped
+from sessionctl.core.text import visible
+from sessionctl.core.units import exact_duration, format_duration, format_size, format_time
+
+_SHOWN = 10
+_SKIP_WORDS = {
+    Outcome.ACTIVE: "active",
+    Outcome.HELD: "held",
+    Outcome.CHANGED: "changed since the plan",
+    Outcome.FAILED: "refused by the database",
+    Outcome.MISSING: "missing",
+}
+_STOP_WORDS = {
+    Stopped.DONE: "done",
+    Stopped.LIMIT: "stopped by a limit",
+    Stopped.SIGNAL: "stopped by a signal",
+    Stopped.ERROR: "stopped by an error",
+}
+
+
+def totals_text(totals: Totals) -> str:
+    """``118 sessions, 2,360 items, 1.8 MiB``."""
+    return f"{totals.sessions:,} sessions, {totals.items:,} items, {format_size(totals.bytes)}"
+
+
+def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = False) -> None:
+    """What would change, where, and why: the header, then the first steps."""
+    console = out.err if to_stderr else out.console
+    for line in _plan_lines(plan.header, foreseen):
+        console.print(visible(line), soft_wrap=True)
+    for line in (*plan.header.warnings, *_hazard_lines(plan.header)):
+        out.warn(line)
+    if foreseen.removed.sessions:
+        console.print()
+        out.table(_STEP_COLUMNS, _step_records(plan, foreseen.removed.sessions), console=console)
+        if foreseen.removed.sessions > _SHOWN:
+            console.print(f"… and {foreseen.removed.sessions - _SHOWN:,} more", style="dim")
+
+
+def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
+    yield f"Plan: {header.command} in {header.store} (from {header.origin})"
+    yield f"  store time  {format_time(header.store_time)}, {header.sessions_in_store:,} sessions in the store"
+    for clause in header.criteria or ("every session",):
+        yield f"  selects     {clause}"
+    yield f"  matches     {totals_text(header.matched)}"
+    if header.active:
+        yield f"  skips       {header.active:,} active within {exact_duration(header.min_idle)}"
+    if header.missing:
+        yield f"  missing     {header.missing:,} of the named sessions"
+    yield f"  removes     {totals_text(foreseen.removed)}"
+    if foreseen.remaining:
+        yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
+
+
+def _hazard_lines(header: PlanHeader) -> Iterator[str]:
+    for hazard in header.hazards:
+        if hazard.effect is not Effect.UNTOUCHED:
+            yield f"{hazard.what}: it {hazard.effect}"
+
+
+def _step_records(plan: Plan, count: int) -> Iterator[Record]:
+    for step in islice(plan.steps(), min(count, _SHOWN)):
+        at = step.last_activity
+        yield {
+            "session_id": step.session_id,
+            "last_activity": format_time(at),
+            "idle": format_duration(plan.header.store_time - at) if at else None,
+            "items": step.items,
+            "size": format_size(step.bytes),
+        }
+
+
+_STEP_COLUMNS = (
+    Column(key="session_id", header="SESSION"),
+    Column(key="last_activity", header="LAST ACTIVITY"),
+    Column(key="idle", header="IDLE", justify="right"),
+    Column(key="items", header="ITEMS", justify="right"),
+    Column(key="size", header="SIZE", justify="right"),
+)
+
+
+def show_report(out: Output, report: Report) -> None:
+    """What was done, what was not, and why it ended."""
+    for line in _report_lines(report):
+        out.console.print(visible(line), soft_wrap=True)
+    if report.removed.sessions:
+        out.note("deleted text may remain in free pages, logs and backups until they are rewritten")
+
+
+def _report_lines(report: Report) -> Iterator[str]:
+    seconds = report.elapsed_s
+    yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}"
+    yield f"  matched     {totals_text(report.matched)}"
+    rate = f", {report.removed.items / seconds:,.0f} items/s" if seconds > 0.1 and report.removed.items else ""
+    yield f"  removed     {totals_text(report.removed)} in {seconds:.2f}s{rate}"
+    skipped = [f"{count:,} {_SKIP_WORDS[kind]}" for kind, count in report.skipped.items() if count]
+    if skipped:
+        yield f"  skipped     {', '.join(skipped)}"
+    if report.remaining:
+        yield f"  remaining   {report.remaining:,} sessions: run it again to go on"
+    if report.error:
+        yield f"  error       {report.error[0]}"
+    if report.run_id:
+        yield f"  run         {report.run_id}"

@@ -1,0 +1,195 @@
+"""Plan, show, confirm, apply, report: the same order for every command that changes stores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sessionctl.cli.context import current
+from sessionctl.cli.output import Form, Output
+from sessionctl.cli.plan_view import show_plan, show_report
+from sessionctl.cli.progress import progress_of
+from sessionctl.cli.signals import stopping
+from sessionctl.cli.stores_in_use import failed_json, finish, visit
+from sessionctl.config import state_dir
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import Guard, Outcome
+from sessionctl.core.plan import Allowances, PlanHeader, Totals, refusals, share_refusal
+from sessionctl.core.report import Report, Stopped, combined_json, exit_code
+from sessionctl.core.selector import Selector
+from sessionctl.errors import GuardRefused, UsageError
+from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
+from sessionctl.operations.dry_run import foresee
+from sessionctl.operations.execute import Limits, Stop, Terms, apply_plan
+from sessionctl.operations.purge import plan_purge
+from sessionctl.operations.spool import SpooledPlan
+from sessionctl.operations.visiting import Visit
+from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A change as the user asked for it."""
+
+    command: str
+    selector: Selector
+    min_idle: timedelta
+    allowed: Allowances
+    limits: Limits
+    dry_run: bool
+    yes: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with the address it is for."""
+
+    address: StoreAddress
+    plan: SpooledPlan
+
+    @property
+    def header(self) -> PlanHeader:
+        return self.plan.header
+
+
+def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_stores: bool) -> int:
+    """Carry out ``job`` on the stores named, and return the exit status."""
+    began = time.monotonic()
+    if not job.dry_run and out.form in (Form.NAME, Form.JSONL):
+        raise UsageError(f"--output {out.form} lists a plan: it goes with --dry-run")
+    trip = visit(names, out, all_stores=all_stores)
+    with ExitStack() as plans:
+        planned = [Planned(address, plans.enter_context(plan)) for address, plan in trip.each(lambda s: _plan(job, s))]
+        refused = _refusals(job, planned)
+        if job.dry_run:
+            return _dry(job, out, trip, planned, refused, began)
+        if refused:
+            raise GuardRefused(refused[0], hint="--dry-run shows the plan")
+        if not any(plan.header.planned.sessions for plan in planned):
+            reports = [_nothing(plan.header) for plan in planned]
+        else:
+            reports = _confirmed(job, out, planned)
+        return _report(out, trip, reports, began)
+
+
+def _plan(job: Job, store: Store) -> Iterator[tuple[StoreAddress, SpooledPlan]]:
+    directory = None if job.dry_run else private_directory(state_dir(current().env))
+    yield store.address, plan_purge(store, job.selector, min_idle=job.min_idle, spool_directory=directory)
+
+
+def _refusals(job: Job, plans: Sequence[Planned]) -> tuple[str, ...]:
+    """What the guards say of each store, and the share guard of all together."""
+    found = [sentence for plan in plans for sentence in refusals(plan.header, job.allowed)]
+    if len(plans) > 1 and not found:
+        matched = sum(plan.header.share_basis for plan in plans)
+        total = sum(plan.header.sessions_in_store for plan in plans)
+        overall = share_refusal("all stores together", matched, total, job.allowed.max_share)
+        found += [overall] if overall else []
+    return tuple(found)
+
+
+def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: tuple[str, ...], began: float) -> int:
+    """Show the plans. The forms for programs print the sessions (name, jsonl) or the report (json)."""
+    elapsed = time.monotonic() - began
+    reports = [foresee(p.plan, max_sessions=job.limits.max_sessions, refused=refused, elapsed_s=elapsed) for p in plans]
+    for sentence in refused:
+        out.warn(f"a real run would refuse: {sentence}")
+    if out.form.for_people:
+        for plan, report in zip(plans, reports, strict=True):
+            show_plan(out, plan.plan, report)
+    elif out.form is Form.JSON:
+        _write_json(out, trip, reports, began)
+    else:
+        for plan in plans:
+            for step in plan.plan.steps():
+                if out.form is Form.NAME:
+                    out.name(step.session_id)
+                else:
+                    record = {"store": plan.header.store, "session_id": step.session_id}
+                    out.record(record | {"items": step.items, "bytes": step.bytes})
+    finish(trip, out)
+    if out.form.for_people:
+        out.note("dry run: nothing was changed")
+    dry = [report for report in reports if report.named_skipped]
+    return 3 if trip.failures or dry else 0
+
+
+def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
+    if not job.yes:
+        for plan in plans:
+            foreseen = foresee(plan.plan, max_sessions=job.limits.max_sessions, refused=(), elapsed_s=0)
+            show_plan(out, plan.plan, foreseen, to_stderr=True)
+    sessions = sum(plan.header.planned.sessions for plan in plans)
+    where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
+    if not out.confirm(f"Delete {sessions} sessions from {where}? This cannot be undone.", yes=job.yes):
+        raise GuardRefused("not confirmed: nothing was changed")
+    ledger = Ledger.open(state_dir(current().env) / FILE_NAME)
+    reports = []
+    with stopping(out) as stop:
+        for plan in plans:
+            if stop:
+                reports.append(_not_reached(plan.header, stop))
+            else:
+                reports.append(_apply(job, out, plan, ledger, stop))
+    return reports
+
+
+def _apply(job: Job, out: Output, planned: Planned, ledger: Ledger, stop: Stop) -> Report:
+    header = planned.header
+    run = new_run(
+        header.command, header.store, header.store_time, current().env,
+        reason=job.reason, criteria=header.criteria, digest=header.digest,
+    )  # fmt: skip
+    named = frozenset(job.selector.named)
+    terms = Terms(guard=Guard(min_idle=job.min_idle), limits=job.limits, named=named, stop=stop)
+    with open_store(planned.address) as store, progress_of(out, header) as observe:
+        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, observe=observe)
+
+
+def _report(out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:
+    if out.form.for_people:
+        for report in reports:
+            show_report(out, report)
+    else:
+        _write_json(out, trip, reports, began)
+    finish(trip, out)
+    return exit_code(reports, len(trip.failures))
+
+
+def _write_json(out: Output, trip: Visit, reports: Sequence[Report], began: float) -> None:
+    if not trip.several and len(reports) == 1:
+        out.json(reports[0].to_json())
+    else:
+        out.json(combined_json(reports, failed_json(trip), time.monotonic() - began))
+
+
+def _nothing(header: PlanHeader) -> Report:
+    """Nothing selected is a success."""
+    return _unapplied(header, Stopped.DONE, None)
+
+
+def _not_reached(header: PlanHeader, stop: Stop) -> Report:
+    return _unapplied(header, Stopped.SIGNAL, stop.signal)
+
+
+def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Report:
+    return Report(
+        command=header.command,
+        store=header.store,
+        label=header.label,
+        dry_run=False,
+        run_id=None,
+        matched=header.matched,
+        removed=Totals(),
+        skipped={Outcome.ACTIVE: header.active, Outcome.MISSING: header.missing},
+        remaining=header.planned.sessions,
+        stopped=stopped,
+        elapsed_s=0.0,
+        named_skipped=header.named_active,
+        signal=signal,
+    )
