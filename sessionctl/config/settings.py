@@ -67,11 +67,14 @@ class Settings:
         chosen, origin = self._chosen(names)
         return tuple(self._address(value, origin) for value in dict.fromkeys(chosen))
 
-    def configured(self, name: str, origin: str = "--store") -> StoreAddress:
-        """The store of this name, its secrets looked up. Raises UsageError where one of them is not there."""
+    def configured(self, name: str, origin: str = "--store", *, with_password: bool = True) -> StoreAddress:
+        """The store of this name. Raises UsageError where a URL or password that the file refers to is not there.
+
+        Without password it is for showing only, and no password is looked up.
+        """
         store = self.stores[name]
         url = self._url_of(store)
-        password = self._password_of(store)
+        password = self._password_of(store) if with_password else None
         address = parse_address(url, options=store.options, name=name, origin=origin)
         if address.path is None:
             return address if password is None else replace(address, url=_with_password(address.url, password, name))
@@ -80,6 +83,11 @@ class Settings:
         variable = store.values.get("url_env")
         where = f"${variable}" if variable else str(self.path)
         return replace(address, path=absolute(str(address.path), self.env, f"the path of store {name!r}", where))
+
+    @property
+    def default(self) -> str | None:
+        """What stands for no ``--store``: ``$SESSIONCTL_STORE``, else ``default_store``."""
+        return self.env.get("SESSIONCTL_STORE") or self.default_store
 
     def effective(self) -> Iterator[Setting]:
         """Every value in force and its origin, in the order of the file; secrets masked."""
