@@ -1,0 +1,367 @@
+"""What all stores behind SQLAlchemy Core share: connections, listing, items, search.
+
+What differs between engines is a method that an adapter overrides; statements are built here from
+those pieces. A stream has a connection of its own, so that the store answers other calls meanwhile.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from typing import Any, ClassVar, TypeVar, cast
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+)
+from sqlalchemy.exc import DBAPIError
+
+from sessionctl.core.model import Census, Cursor, Order, SessionRef, StoreInfo, Want
+from sessionctl.core.selector import Query
+from sessionctl.errors import SessionctlError
+from sessionctl.stores._sql_layout import Clock, Layout
+from sessionctl.stores.base import Store
+
+CONNECT_TIMEOUT_S = 10
+_MOST_NAMED = 20_000
+"""More ids than this are not sent to the server: the whole list of sessions is read and compared here."""
+_BUFFERED = 1000
+"""Up to so many rows are fetched at once instead of through a cursor of the server."""
+_MEASURED = 200
+"""Sessions whose sizes are looked up together."""
+_WHOLE_SHARE = 0.1
+"""From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
+_FETCHED = 100
+
+T = TypeVar("T")
+Expression = ColumnElement[Any]
+Condition = ColumnElement[bool]
+
+
+def chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """``values`` in lists of ``size``, the last one shorter; none for no values."""
+    remaining = iter(values)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def like_pattern(glob: str) -> str:
+    """A contract glob for LIKE with ``!`` as the escape character."""
+    return "".join({"*": "%", "?": "_", "%": "!%", "_": "!_", "!": "!!"}.get(c, c) for c in glob)
+
+
+def version_of(updated_at: datetime | None, newest_key: int | None, items: int) -> str:
+    """Every append moves the stamp and the newest key, every pop the newest key, every rewrite all three."""
+    stamp = "" if updated_at is None else f"{updated_at:%Y%m%d%H%M%S%f}"
+    return f"{stamp}.{newest_key or 0}.{items}"
+
+
+class SqlReader(Store):
+    """The reading half of a store behind SQLAlchemy. Adapters fill in the abstract methods."""
+
+    _engine: Engine
+    _layout: Layout
+    _reads_with: ClassVar[Mapping[str, Any]] = {}
+    """SQLAlchemy's execution options of a transaction that only reads."""
+
+    def _look_closely(self, kind: str, engine: Engine, layout: Layout) -> None:
+        self._engine, self._layout = engine, layout
+        self._info = layout.info(kind)
+        self._sessions, self._messages = layout.sessions.as_table(), layout.messages.as_table()
+
+    # --- what engines differ in ---------------------------------------------------------------
+
+    @abstractmethod
+    def _translate(self, error: Exception) -> SessionctlError:
+        """The error for the user; no secret in it."""
+
+    @abstractmethod
+    def _instant(self, value: Expression, clock: Clock) -> Expression:
+        """A time of the tables as something that ``_time`` understands, NULL for NULL."""
+
+    @abstractmethod
+    def _time(self, value: Any) -> datetime | None:
+        """What ``_instant`` gave, as aware UTC."""
+
+    @abstractmethod
+    def _newest(self, column: Column[Any]) -> Expression:
+        """The largest ``_instant`` of a group."""
+
+    @abstractmethod
+    def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
+        """Exactly ``_instant(column) op at``, in a form that can use an index on the column."""
+
+    @abstractmethod
+    def _sort_key(self, column: Column[Any]) -> Expression:
+        """What sorts like ``_instant(column)``; NULL where that is."""
+
+    @abstractmethod
+    def _sort_value(self, column: Column[Any], at: datetime) -> Expression:
+        """``at`` as a value of ``_sort_key(column)``."""
+
+    @abstractmethod
+    def _id_key(self, column: Expression) -> Expression:
+        """The session id as something that compares exactly and sorts by code points."""
+
+    @abstractmethod
+    def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        """True for every one of these ids by the column's own comparison, which may find lookalikes too."""
+
+    @abstractmethod
+    def _is_like(self, column: Expression, pattern: str) -> Condition:
+        """LIKE by code points, ``!`` escapes."""
+
+    @abstractmethod
+    def _id_value(self, session_id: str) -> Any:
+        """``session_id`` as a value of ``_id_key``."""
+
+    @abstractmethod
+    def _same_id(self, item_side: Expression) -> Condition:
+        """The session id of an item names the session of the sessions table, as the SDK and the foreign key see it."""
+
+    @abstractmethod
+    def _octets(self, column: Expression) -> Expression:
+        """Octets of the stored text as UTF-8."""
+
+    @abstractmethod
+    def _contains(self, column: Expression, needle: str) -> Condition:
+        """At least the texts that contain ``needle`` without regard to the case of ASCII letters."""
+
+    @abstractmethod
+    def _server_time(self) -> Expression:
+        """The server's clock this very moment, for ``_time``."""
+
+    @abstractmethod
+    def _physical(self, *, joined: bool) -> list[Expression]:
+        """ORDER BY for a pass as the rows lie; ``joined``: the plan may shuffle them."""
+
+    @abstractmethod
+    def _is_storable(self, text: str) -> bool:
+        """Can a session have this id at all?"""
+
+    @abstractmethod
+    def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
+        """Close a stream that was not read to its end, without reading the rest."""
+
+    def _owns(self) -> Condition:
+        return self._same_id(self._messages.c.session_id)
+
+    def _may_be_unknown(self, column: Column[Any]) -> bool:
+        """Can ``_sort_key(column)`` be NULL?"""
+        return self._layout.sessions.columns[column.key].nullable
+
+    # --- connections --------------------------------------------------------------------------
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._translate(error) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection.execution_options(**self._reads_with)
+
+    def _fetch(self, statement: Select[Any]) -> Sequence[Any]:
+        with self._reading() as connection:
+            return connection.execute(statement).all()
+
+    def _stream(self, statement: Select[Any], *, most: int | None = None) -> Iterator[Any]:
+        """The rows, in constant memory unless there are only few (``most``)."""
+        if most is not None and most <= _BUFFERED:
+            yield from self._fetch(statement)
+            return
+        with self._reading() as connection:
+            result = connection.execution_options(stream_results=True, yield_per=_FETCHED).execute(statement)
+            unread = True
+            try:
+                yield from result
+                unread = False
+            finally:
+                if unread:
+                    self._abandon(connection, result)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # --- the port -----------------------------------------------------------------------------
+
+    def info(self) -> StoreInfo:
+        return self._info
+
+    def now(self) -> datetime:
+        return self._known_time(self._fetch(select(self._server_time()))[0][0])
+
+    def _known_time(self, value: Any) -> datetime:
+        return cast("datetime", self._time(value))
+
+    def census(self, ahead_of: datetime) -> Census:
+        ahead = self._holds(self._sessions.c.updated_at, ">", ahead_of)
+        counted = select(func.count(), func.coalesce(func.sum(case((ahead, 1), else_=0)), 0))
+        sessions, later = self._fetch(counted.select_from(self._sessions))[0]
+        return Census(sessions=int(sessions), ahead=int(later))
+
+    def sessions(
+        self,
+        query: Query,
+        *,
+        order: Order = Order.ACTIVITY,
+        limit: int | None = None,
+        after: Cursor | None = None,
+        want: Want = Want.NOTHING,
+    ) -> Iterator[SessionRef]:
+        want |= Want.SIZE if query.measures else Want.NOTHING
+        conditions = self._conditions(query, after)
+        if limit is not None and limit <= 0:
+            return
+        if want and limit is None and self._is_much(query, conditions):
+            refs = self._measured_whole(query, conditions, order, want)
+        else:
+            refs = self._listed(query, conditions, order, limit)
+            if want:
+                refs = self._measured(refs, want, limit)
+        yield from islice((ref for ref in refs if query.matches(ref)), limit)
+
+    def _conditions(self, query: Query, after: Cursor | None) -> list[Condition]:
+        """What the server can decide of ``query``: all but sizes, and lists of ids that are too long."""
+        s = self._sessions.c
+        found = [self._holds(s[bound.column], bound.op, bound.at) for bound in query.bounds]
+        found += [not_(self._globbed(glob)) for glob in query.excluded if self._is_storable(glob)]
+        if query.named is not None or query.globs:
+            admitted = [self._globbed(glob) for glob in query.globs if self._is_storable(glob)]
+            ids = sorted(filter(self._is_storable, query.named or ()))
+            admitted += [self._is_any(s.session_id, ids)] if ids else []
+            if len(ids) <= _MOST_NAMED:
+                found.append(or_(false(), *admitted))
+        if query.empty:
+            found.append(not_(exists(select(1).select_from(self._messages).where(self._owns()))))
+        return [*found, self._behind(after)] if after is not None else found
+
+    def _globbed(self, glob: str) -> Condition:
+        return self._is_like(self._sessions.c.session_id, like_pattern(glob))
+
+    def _behind(self, after: Cursor) -> Condition:
+        s = self._sessions.c
+        stamp = self._sort_key(s.updated_at)
+        next_id = false() if after.id is None else self._id_key(s.session_id) > self._id_value(after.id)
+        if after.activity is None:
+            return and_(stamp.is_(None), next_id)
+        place = self._sort_value(s.updated_at, after.activity)
+        return or_(stamp < place, and_(stamp == place, next_id), stamp.is_(None))
+
+    def _ordered(self, statement: Select[Any], order: Order, *, joined: bool) -> Select[Any]:
+        if order is Order.PHYSICAL:
+            return statement.order_by(*self._physical(joined=joined))
+        column = self._sessions.c.updated_at
+        stamp = self._sort_key(column)
+        unknown_last = [stamp.is_(None)] if self._may_be_unknown(column) else []
+        return statement.order_by(*unknown_last, stamp.desc(), self._id_key(self._sessions.c.session_id))
+
+    def _session_columns(self) -> list[Expression]:
+        s = self._sessions.c
+        return [
+            s.session_id.label("id"),
+            self._instant(s.created_at, s.created_at.info["clock"]).label("created"),
+            self._instant(s.updated_at, s.updated_at.info["clock"]).label("updated"),
+        ]
+
+    def _ref(self, row: Any) -> SessionRef:
+        return SessionRef(id=row.id, created_at=self._time(row.created), updated_at=self._time(row.updated))
+
+    def _listed(
+        self, query: Query, conditions: list[Condition], order: Order, limit: int | None
+    ) -> Iterator[SessionRef]:
+        """Sessions without sizes. ``limit`` goes to the server where what the server decides is final."""
+        statement = self._ordered(select(*self._session_columns()).where(*conditions), order, joined=False)
+        most = None if query.named is None else len(query.named)
+        if query.named is None and not query.measures and limit is not None:
+            statement, most = statement.limit(limit), limit
+        unsized = replace(query, min_items=None, min_bytes=None, min_tokens=None, empty=False)
+        refs = map(self._ref, self._stream(statement, most=most))
+        return (ref for ref in refs if unsized.matches(ref))
+
+    # --- sizes --------------------------------------------------------------------------------
+
+    def _is_much(self, query: Query, conditions: list[Condition]) -> bool:
+        """Is so much selected that one pass over all items beats looking up each session's?"""
+        if query.named is not None and self._layout.indexed:
+            return False
+        if not conditions or not self._layout.indexed:
+            return True
+        counted = select(func.count()).select_from(self._sessions)
+        with self._reading() as connection:
+            selected = connection.execute(counted.where(*conditions)).scalar_one()
+            return bool(selected >= _WHOLE_SHARE * connection.execute(counted).scalar_one())
+
+    def _sums(self, want: Want) -> list[Expression]:
+        m = self._messages.c
+        sums: list[Expression] = [func.count(m.id).label("items")]
+        if Want.SIZE in want:
+            sums.append(func.sum(self._octets(m.message_data)).label("bytes"))
+        if Want.VERSION in want:
+            sums += [func.max(m.id).label("newest_key"), self._newest(m.created_at).label("newest_at")]
+        return sums
+
+    def _measures(self, ids: Sequence[str], want: Want) -> Select[Any]:
+        """One row for each session (not item) of these ids, lookalikes perhaps too."""
+        s = self._sessions
+        joined = s.join(self._messages, self._owns(), isouter=True)
+        return (
+            select(s.c.session_id.label("id"), *self._sums(want))
+            .select_from(joined)
+            .where(self._is_any(s.c.session_id, ids))
+            .group_by(s.c.session_id)
+        )
+
+    def _with_measure(self, ref: SessionRef, row: Any, want: Want) -> SessionRef:
+        items = int(row.items or 0) if row is not None else 0
+        if Want.SIZE in want:
+            ref = replace(ref, items=items, bytes=int(row.bytes or 0) if row is not None else 0)
+        if Want.VERSION in want:
+            key, newest = (row.newest_key, self._time(row.newest_at)) if row is not None else (None, None)
+            version = version_of(ref.updated_at, key, items)
+            ref = replace(ref, items=items, newest_item_at=newest, version=version)
+        return ref
+
+    def _measured(self, refs: Iterable[SessionRef], want: Want, limit: int | None) -> Iterator[SessionRef]:
+        """``refs`` with their sizes, looked up a handful at a time on another connection."""
+        for some in chunked(refs, min(limit or _MEASURED, _MEASURED)):
+            found = {row.id: row for row in self._fetch(self._measures([ref.id for ref in some], want))}
+            yield from (self._with_measure(ref, found.get(ref.id), want) for ref in some)
+
+    def _measured_whole(
+        self, query: Query, conditions: list[Condition], order: Order, want: Want
+    ) -> Iterator[SessionRef]:
+        """Sessions with their sizes from one pass over all items."""
+        sums = select(self._messages.c.session_id, *self._sums(want)).group_by(self._messages.c.session_id).subquery()
+        added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at") if name in sums.c]
+        statement = (
+            select(*self._session_columns(), *added)
+            .select_from(self._sessions.join(sums, self._same_id(sums.c.session_id), isouter=True))
+            .where(*conditions, *self._size_bounds(query, sums.c))
+        )
+        for row in self._stream(self._ordered(statement, order, joined=True)):
+            yield self._with_measure(self._ref(row), row, want)
+
+    def _size_bounds(self, query: Query, sums: Any) -> list[Condition]:
+        """What spares rows; ``matches`` decides."""
+        found = [] if query.min_items is None else [func.coalesce(sums["items"], 0) >= query.min_items]
+        return found if query.min_bytes is None else [*found, func.coalesce(sums["bytes"], 0) >= query.min_bytes]

@@ -1,0 +1,215 @@
+"""PostgreSQL stores of the SDK's SQLAlchemySession, through psycopg.
+
+The SDK's stamps are local times of the writing role's ``TimeZone`` without saying which. They are read
+by ``AT TIME ZONE`` in each statement, not by a setting of the session, so that a pooler that hands
+connections around between transactions does no harm. Reads run in READ ONLY transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    CursorResult,
+    DateTime,
+    String,
+    and_,
+    any_,
+    case,
+    collate,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
+from sqlalchemy.exc import DBAPIError
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import Capabilities, Pace, Recheck, Usage
+from sessionctl.errors import SessionctlError, UsageError
+from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
+from sessionctl.stores._postgresql_layout import quoted, read_layout
+from sessionctl.stores._sql import Condition, Expression
+from sessionctl.stores._sql_apply import LOCK_WAIT_S, SqlStore
+from sessionctl.stores._sql_layout import Clock
+
+_SLACK = timedelta(hours=3)
+"""Where clocks are set back, a local time stands for two instants at most so far apart."""
+_ZONED = DateTime(timezone=True)
+_RANGE = {
+    Clock.LOCAL: ("TIMESTAMP '0001-01-02'", "TIMESTAMP '9999-12-30'"),
+    Clock.INSTANT: ("TIMESTAMPTZ '0001-01-02 00:00:00+00'", "TIMESTAMPTZ '9999-12-30 00:00:00+00'"),
+}
+"""What Python can hold; ``infinity`` and the like are read as these ends."""
+_USAGE = text("""
+    WITH tables AS (
+        SELECT t.relid, pg_total_relation_size(t.relid) AS bytes, pg_relation_size(t.relid) AS heap
+        FROM unnest(CAST(:names AS text[])) AS name, LATERAL (
+            SELECT relid FROM pg_partition_tree(to_regclass(name)) UNION SELECT to_regclass(name)
+        ) AS t WHERE t.relid IS NOT NULL)
+    SELECT sum(t.bytes) AS total,
+           sum(t.heap * s.n_dead_tup / nullif(s.n_live_tup + s.n_dead_tup, 0)) AS free
+    FROM tables t LEFT JOIN pg_stat_all_tables s ON s.relid = t.relid
+""")
+
+
+class Adapter(SqlStore):
+    """A store of SQLAlchemySession on PostgreSQL."""
+
+    capabilities = Capabilities(
+        lists=True,
+        item_times=True,
+        recheck=Recheck.TRANSACTION,
+        pace=Pace(first=100, largest=200, hold_s=0.05, gap_s=0.0),
+    )
+
+    _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
+    _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        zone = address.options.get("timezone")
+        self._zone: Expression = literal(zone, String) if zone else func.current_setting("TimeZone")
+        self._engine = make_engine(connection_url(address))
+        try:
+            with self._reading() as connection:
+                encoding = connection.connection.dbapi_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]
+                self._is_utf8 = encoding in ("UTF8", "SQL_ASCII")
+                self._look_closely("postgresql", self._engine, read_layout(connection, address))
+                # Refused rights and unknown zones show here rather than in the middle of something.
+                connection.execute(select(*self._session_columns(), func.timezone(self._zone, func.now())).limit(0))
+                connection.execute(select(*self._item_columns()).limit(0))
+        except BaseException:
+            self.close()
+            raise
+        self._ctid: Column[Any] = Column("ctid", system=True)
+        self._sessions.append_column(self._ctid)
+
+    def _translate(self, error: Exception) -> SessionctlError:
+        zone = self.address.options.get("timezone")
+        if zone and getattr(getattr(error, "orig", None), "sqlstate", None) == "22023":
+            return UsageError(
+                f"{self.address} does not know the time zone {zone!r}", hint="write it like Europe/Berlin"
+            )
+        return translate(error, self.address)
+
+    # --- times --------------------------------------------------------------------------------
+
+    def _instant(self, value: Expression, clock: Clock) -> Expression:
+        first: Expression = literal_column(_RANGE[clock][0])
+        last: Expression = literal_column(_RANGE[clock][1])
+        held = case((value > last, last), (value < first, first), else_=value)
+        return held if clock is Clock.INSTANT else func.timezone(self._zone, held)
+
+    def _time(self, value: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def _newest(self, column: Column[Any]) -> Expression:
+        return self._instant(func.max(column), column.info["clock"])
+
+    def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
+        clock = column.info["clock"]
+        exact: Condition = self._instant(column, clock).bool_op(op)(literal(at, _ZONED))
+        if clock is Clock.INSTANT:
+            return column.bool_op(op)(literal(at, _ZONED))
+        widened = _shifted(at, _SLACK if op.startswith("<") else -_SLACK)
+        return and_(column.bool_op(op)(self._sort_value(column, widened)), exact)
+
+    def _sort_key(self, column: Column[Any]) -> Expression:
+        return column.expression
+
+    def _sort_value(self, column: Column[Any], at: datetime) -> Expression:
+        value = literal(at, _ZONED)
+        return value if column.info["clock"] is Clock.INSTANT else func.timezone(self._zone, value)
+
+    def _server_time(self) -> Expression:
+        return func.clock_timestamp()
+
+    # --- ids and texts ------------------------------------------------------------------------
+
+    def _id_key(self, column: Expression) -> Expression:
+        return collate(column, "C")
+
+    def _id_value(self, session_id: str) -> Any:
+        return session_id
+
+    def _same_id(self, item_side: Expression) -> Condition:
+        return item_side == self._sessions.c.session_id
+
+    def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return column == any_(literal(list(ids), ARRAY(String)))
+
+    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return self._is_any(column, ids)
+
+    def _is_key(self, keys: Sequence[Any]) -> Condition:
+        return self._messages.c.id == any_(literal(list(keys), ARRAY(BIGINT)))
+
+    def _is_like(self, column: Expression, pattern: str) -> Condition:
+        return self._id_key(column).like(pattern, escape="!")
+
+    def _is_storable(self, text: str) -> bool:
+        return "\0" not in text and _is_encodable(text)
+
+    def _octets(self, column: Expression) -> Expression:
+        return func.octet_length(column if self._is_utf8 else func.convert_to(column, "UTF8"))
+
+    def _contains(self, column: Expression, needle: str) -> Condition:
+        # lower() of the C collation knows ASCII only: no locale's idea of I and i gets in the way.
+        return func.lower(collate(column, "C")).contains(needle.lower(), autoescape=True)
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def _physical(self, *, joined: bool) -> list[Expression]:
+        return [self._ctid] if joined and self._layout.sessions.obstacle is None else []
+
+    def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:  # noqa: ARG002
+        result.close()  # the server drops its cursor, and what was not fetched never travels
+
+    def usage(self) -> Usage:
+        names = [quoted(table) for table in (self._layout.sessions, self._layout.messages)]
+        with self._reading() as connection:
+            row = connection.execute(_USAGE, {"names": names}).one()
+        free = None if row.free is None else int(row.free)
+        return Usage(total=int(row.total or 0), free=free, orphan_items=self._orphans())
+
+    # --- changes ------------------------------------------------------------------------------
+
+    def _begin_change(self, connection: Connection) -> None:
+        # SET LOCAL, so that nothing stays behind on a pooled connection. Deferred foreign keys of others
+        # would refuse at COMMIT, too late to tell which session they meant.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
+        s = self._sessions.c
+        updated = self._instant(s.updated_at, s.updated_at.info["clock"])
+        statement = select(s.session_id.label("id"), updated.label("updated")).where(self._is_any(s.session_id, ids))
+        return connection.execute(statement.with_for_update(skip_locked=not wait)).all()
+
+    def _is_refusal(self, error: DBAPIError) -> bool:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return state.startswith("23") or state == "P0001"  # a constraint, or a trigger that raised
+
+    def _is_collision(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlstate", None) in ("55P03", "40P01", "40001")
+
+
+def _shifted(at: datetime, by: timedelta) -> datetime:
+    try:
+        return at + by
+    except OverflowError:
+        return at
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
