@@ -157,8 +157,9 @@ class Output:
         if console.is_terminal:
             console.print(table)
         else:
-            unbounded = console.options.update(width=100_000)
-            console.print(table, width=console.measure(table, options=unbounded).maximum, soft_wrap=True)
+            content = console.measure(table, options=console.options.update(width=100_000)).maximum
+            console.width = max(console.width, content)  # print() draws no wider than its console
+            console.print(table, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing; silenced by --quiet."""
