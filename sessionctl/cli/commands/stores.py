@@ -106,7 +106,7 @@ def _pinged(found: Any) -> dict[str, Any]:
         "server": info.server,
         "tables": list(info.tables),
         "latency_s": round(found.latency_s, 6),
-        "clock_ahead_s": round(found.clock_ahead_s, 3),
+        "clock_ahead_s": round(found.clock_ahead_s, 3) + 0.0,  # no -0.0
         "capabilities": {"lists": can.lists, "item_times": can.item_times, "recheck": can.recheck.value},
         "frozen": info.frozen,
         "hazards": [{"what": hazard.what, "effect": hazard.effect.value} for hazard in info.hazards],
