@@ -51,11 +51,12 @@ class Holding:
         self.point: str | None = None
         self.watching = False
         self._begun = self._inserted = False
-        self._sessions = self._messages = re.compile("")
+        self._sessions = self._messages = self._first = re.compile("")
 
     def arm(self, point: str | None, tables: tuple[str, str]) -> None:
         self.go.clear()
         self._sessions, self._messages = (re.compile(rf"\b{re.escape(name)}\b") for name in tables)
+        self._first = re.compile(rf"{self._sessions.pattern}|session_clear_generations|^BEGIN")
         self._begun = self._inserted = False
         self.point, self.watching = point, True
 
@@ -64,7 +65,7 @@ class Holding:
         verb = sql.lstrip()[:6].upper()
         if not self.watching or verb not in ("BEGIN ", "SELECT", "INSERT", "UPDATE", "DELETE"):
             return
-        if not self._begun and (verb == "BEGIN " or self._sessions.search(sql)):  # BEGIN IMMEDIATE waits by itself
+        if not self._begun and self._first.search(sql):
             self._begun = True
             say(event="begin")
             self._stop_at("begin")
