@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _INDENT = 4
+_WIDTH = 100
+"""Cells of a line where no terminal says how many there are."""
 _KEEP = {Tone.SAID: 40, Tone.INPUT: 12, Tone.RESULT: 12, Tone.ASIDE: 6, Tone.PROBLEM: 12}
 _STYLES = {Tone.SAID: "", Tone.INPUT: "", Tone.RESULT: "", Tone.ASIDE: "dim", Tone.PROBLEM: "red"}
 _ROLES = {
@@ -38,7 +40,6 @@ class TranscriptView:
 
     layout: Layout
     _joiner: Joiner = field(default_factory=Joiner)
-    _shown_until: datetime | None = None
     _day: str = ""
 
     def header(self, ref: SessionRef, store: str, now: datetime) -> Iterator[Text]:
@@ -60,7 +61,6 @@ class TranscriptView:
             yield from self._exchange(exchange, turn.started_at)
             if len(turn.entries) == turn.items and exchange.entry.payload.type in PAIRS and not exchange.outputs:
                 yield _text((" " * _INDENT + "no output in this turn", "yellow"))
-        self._shown_until = turn.ended_at or self._shown_until
 
     def landed(self, entry: Entry) -> Iterator[Text]:
         """One item that arrived while following."""
@@ -71,15 +71,18 @@ class TranscriptView:
     def _rule(self, turn: Turn) -> Text:
         title = f"turn {turn.index}" if turn.index else "before the first turn"
         facts = [self._when(turn.started_at)] if turn.started_at else []
-        if turn.started_at and self._shown_until and turn.started_at >= self._shown_until:
-            facts.append(f"{_span(turn.started_at - self._shown_until)} later")
+        if turn.gap is not None and turn.gap >= timedelta(0):
+            facts.append(f"{format_duration(turn.gap)} later")
         if turn.duration:
-            facts.append(f"took {_span(turn.duration)}")
+            facts.append(f"took {format_duration(turn.duration)}")
         size = sum(entry.item.size for entry in turn.entries)
-        count = f"{len(turn.entries)} of " if len(turn.entries) < turn.items else ""
-        facts += [f"{count}{_count(turn.items, 'item')}", f"{format_size(size)}, ~{estimate_tokens(size):,} tokens"]
+        chosen = f"{len(turn.entries)} of " if len(turn.entries) < turn.items else ""
+        facts += [f"{chosen}{count(turn.items, 'item')}", format_size(size), f"~{estimate_tokens(size):,} tokens"]
+        room = (self.layout.width or _WIDTH) - cell_width(title) - 9
+        while len(facts) > 1 and cell_width(" · ".join(facts)) > room:
+            facts.pop()  # on a narrow terminal the least needed ones, which stand last, give way
         said = " · ".join(facts)
-        room = (self.layout.width or 100) - cell_width(title) - cell_width(said) - 6
+        room += 2 - cell_width(said)
         return _text(("── ", "blue"), (title, "bold"), (f" · {said} ", ""), ("─" * max(room, 2), "blue"))
 
     def _when(self, at: datetime) -> str:
@@ -114,18 +117,20 @@ class TranscriptView:
         offset = _offset(turn_start, last.item.created_at)
         places = " → ".join(f"#{part.position}" for part in (entry, *exchange.outputs))
         facts = " · ".join(filter(None, (offset, sizes, places)))
-        width = self.layout.width or 100
+        width = self.layout.width or _WIDTH
         label = shorten(label, max(width - cell_width(facts) - 6, 20))
         gap = max(width - cell_width(label) - cell_width(facts) - 3, 2)
         return _text((f" {glyph} {label}", style), " " * gap, (facts, "dim"))
 
     def _body(self, entry: Entry, *, arrow: bool) -> Iterator[Text]:
         """The pieces of an item; results begin with an arrow."""
-        for piece in pieces(entry.payload):
+        shown = [piece for piece in pieces(entry.payload) if not (piece.tone is Tone.INPUT and piece.text == "{}")]
+        tells_problem = any(piece.tone is Tone.PROBLEM for piece in shown)
+        for piece in shown:
             style = _STYLES[piece.tone]
             if entry.unseen:
                 style = "dim"
-            elif arrow and entry.payload.is_error:
+            elif arrow and entry.payload.is_error and not tells_problem:
                 style = "red"
             starts_with_arrow = arrow or piece.tone is Tone.RESULT
             for index, line in enumerate(self._lines(piece, indent=_INDENT + 2 * starts_with_arrow)):
@@ -169,6 +174,11 @@ def needle(search: str | None) -> re.Pattern[str] | None:
     return re.compile(re.escape(visible(search)), re.IGNORECASE) if search else None
 
 
+def plain(text: str) -> Text:
+    """One safe line without style."""
+    return _text(visible(text))
+
+
 def _face(entry: Entry, name: str | None) -> tuple[str, str, str]:
     """Glyph, label and style of an item."""
     payload = entry.payload
@@ -205,10 +215,6 @@ def _ago(at: datetime | None, now: datetime) -> str:
     return f" ({format_duration(now - at)} ago)" if at <= now else f" ({format_duration(at - now)} in the future)"
 
 
-def _span(value: timedelta) -> str:
-    return format_duration(value)
-
-
 def _offset(start: datetime | None, at: datetime | None) -> str:
     if at is None:
         return ""
@@ -220,8 +226,9 @@ def _offset(start: datetime | None, at: datetime | None) -> str:
 def _size(ref: SessionRef) -> str:
     if ref.items is None or ref.bytes is None:
         return "unknown"
-    return f"{_count(ref.items, 'item')}, {format_size(ref.bytes)}, ~{estimate_tokens(ref.bytes):,} tokens"
+    return f"{count(ref.items, 'item')}, {format_size(ref.bytes)}, ~{estimate_tokens(ref.bytes):,} tokens"
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def count(number: int, noun: str) -> str:
+    """``"1 item"``, ``"2,000 items"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -58,6 +58,7 @@ _UNREADABLE_CLASSES = {
     Unreadable.NOT_JSON: "unreadable",
     Unreadable.NOT_AN_OBJECT: "not_an_object",
     Unreadable.NOT_LOADABLE: "not_loadable",
+    Unreadable.NOT_UTF8: "not_loadable",
 }
 
 

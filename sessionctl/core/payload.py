@@ -30,6 +30,8 @@ class Unreadable(StrEnum):
     """Handed to the model as it is."""
     NOT_LOADABLE = "JSON that Python refuses to load"
     """Nested too deeply or holding an integer of thousands of digits: reading the session raises."""
+    NOT_UTF8 = "not valid UTF-8"
+    """Reading the session raises, in the driver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,13 @@ class Payload:
         return self.status in ("incomplete", "failed") or _reports_error(self.type, self.fields)
 
 
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that were no UTF-8; a stored escape of a surrogate is ASCII
+
+
 def read_item(text: str) -> Payload:
     """Read one stored text. Never raises."""
+    if not text.isascii() and _NOT_UTF8.search(text):
+        return Payload(data=text, unreadable=Unreadable.NOT_UTF8)
     try:
         data = json.loads(text)
     except json.JSONDecodeError:
@@ -190,8 +197,8 @@ def exportable(payload: Payload, text: str) -> Any:
     Python reads ``NaN``, ``Infinity`` and ``1e999``, which JSON does not have; and a document nested
     almost too deeply to be read would become too deep to be written.
     """
-    if payload.unreadable in (Unreadable.NOT_JSON, Unreadable.NOT_LOADABLE):
-        return text
+    if payload.unreadable:
+        return payload.data if payload.unreadable is Unreadable.NOT_AN_OBJECT and _is_plain(payload.data) else text
     suspicious = text.count("[") + text.count("{") > MAX_DEPTH or re.search(r"NaN|Infinity|[eE]\+?\d{3}", text)
     return payload.data if not suspicious or _is_plain(payload.data) else text
 

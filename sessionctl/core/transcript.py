@@ -31,7 +31,8 @@ class Entry:
 class Turn:
     """A user item, or several in a row, and all up to the next; turn 0 stands before the first.
 
-    ``entries`` may be a choice of the turn's items; times and ``items`` are those of the whole turn.
+    ``entries`` may be a choice of the turn's items; times and ``items`` are those of the whole turn. ``gap`` is
+    the pause since the last item before it.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Turn:
     items: int
     started_at: datetime | None
     ended_at: datetime | None
+    gap: timedelta | None = None
 
     @property
     def duration(self) -> timedelta | None:
@@ -57,28 +59,26 @@ def entries(items: Iterable[Item], *, first: int = 0) -> Iterator[Entry]:
 
 def turns(read: Iterable[Entry]) -> Iterator[Turn]:
     """Group a whole session's entries into turns; holds one turn at a time."""
-    index, held, after_user = 0, list[Entry](), False
+    turn: Turn | None = None
+    held, after_user = list[Entry](), False
     for entry in read:
-        if entry.payload.is_user and not after_user:
-            if held:
-                yield _turn(index, held)
-            index, held = index + 1, []
+        if entry.payload.is_user and not after_user and held:
+            turn = _turn(held, turn)
+            yield turn
+            held = []
         after_user = entry.payload.is_user
         held.append(entry)
     if held:
-        yield _turn(index, held)
+        yield _turn(held, turn)
 
 
-def _turn(index: int, held: Sequence[Entry]) -> Turn:
-    # Not the minimum and maximum: an item's place is by the store's order, and so is the turn's time.
+def _turn(held: Sequence[Entry], before: Turn | None) -> Turn:
+    # The first and the latest, not the extremes: an item's place is by the store's order, not by its time.
     times = [entry.item.created_at for entry in held if entry.item.created_at is not None]
-    return Turn(
-        index=index,
-        entries=tuple(held),
-        items=len(held),
-        started_at=times[0] if times else None,
-        ended_at=max(times) if times else None,
-    )
+    started_at, ended_at = (times[0], max(times)) if times else (None, None)
+    gap = started_at - before.ended_at if before and before.ended_at and started_at else None
+    index = before.index + 1 if before else int(held[0].payload.is_user)
+    return Turn(index=index, entries=tuple(held), items=len(held), started_at=started_at, ended_at=ended_at, gap=gap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

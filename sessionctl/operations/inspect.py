@@ -7,7 +7,8 @@ that part is held, and of the rest no more than the ids of calls.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +17,9 @@ from sessionctl.core.model import Item, SessionRef, Want
 from sessionctl.core.payload import Unreadable, searchable_text
 from sessionctl.core.selector import Query
 from sessionctl.core.transcript import Entry, Turn, entries, turns
-from sessionctl.errors import SessionNotFound
+from sessionctl.errors import SessionNotFound, UsageError
+from sessionctl.operations.visiting import Visit
+from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
 NEAR_IDS = 3
@@ -48,7 +51,10 @@ class Part:
 
 
 class Inspection:
-    """One session being read. Iterate ``turns`` once; ``verdict`` then is over the whole session."""
+    """One session being read. Iterate ``turns`` once; ``verdict`` then is over the whole session.
+
+    ``close`` it before the store, if it may not have been read to its end.
+    """
 
     def __init__(self, ref: SessionRef, items: Iterator[Item], part: Part) -> None:
         self.ref = ref
@@ -68,6 +74,10 @@ class Inspection:
         deque(self._turns, maxlen=0)
         return self._judge.verdict()
 
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        self._turns.close()
+
     def _judged(self, read: Iterator[Entry]) -> Iterator[Entry]:
         for entry in read:
             if not entry.item.hidden or entry.payload.unreadable is Unreadable.NOT_JSON:
@@ -75,7 +85,7 @@ class Inspection:
             self.end.pass_by(entry.item)
             yield entry
 
-    def _chosen(self, read: Iterator[Turn]) -> Iterator[Turn]:
+    def _chosen(self, read: Iterator[Turn]) -> Generator[Turn, None, None]:
         if self._part.last is not None:
             read = iter(deque(read, maxlen=self._part.last))
         for turn in read:
@@ -99,6 +109,38 @@ def inspect(store: Store, session_id: str, part: Part | None = None) -> Inspecti
         ref = SessionRef(id=session_id, created_at=None, updated_at=None)
         items = _again(first, items)
     return Inspection(ref, items, part or Part())
+
+
+@contextmanager
+def locate(visit: Visit, session_id: str) -> Iterator[Store]:
+    """The one store that has the session, open meanwhile: of one address that store, of several the one of them.
+
+    Raises SessionNotFound where none of several has it (naming those that could not be asked), UsageError
+    where more than one has.
+    """
+    if not visit.several:
+        with closing(visit.each(lambda store: iter([store]))) as opened:
+            yield from islice(opened, 1)
+        return
+    holders = list(visit.each(lambda store: iter([store.address] if _has(store, session_id) else [])))
+    if len(holders) > 1:
+        raise UsageError(
+            f"session {session_id!r} is in {len(holders)} of these stores: " + ", ".join(a.label for a in holders),
+            hint=f"choose one: --store {holders[0].label}",
+        )
+    if not holders:
+        unasked = ", ".join(failure.address.label for failure in visit.failures)
+        raise SessionNotFound(
+            f"no session {session_id!r} in any of these stores"
+            + (f"; could not be asked: {unasked}" if unasked else ""),
+            hint="sessionctl list shows what is there",
+        )
+    with open_store(holders[0]) as store:
+        yield store
+
+
+def _has(store: Store, session_id: str) -> bool:
+    return store.session(session_id) is not None or bool(list(islice(store.items(session_id, last=1), 1)))
 
 
 def _again(first: list[Item], rest: Iterator[Item]) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -43,7 +43,7 @@ class Visit:
         """Is this about more than one plain store?"""
         return bool(self.fleets) or len(self._targets) > 1
 
-    def each(self, action: Callable[[Store], Iterator[T]]) -> Iterator[T]:
+    def each(self, action: Callable[[Store], Iterator[T]]) -> Generator[T, None, None]:
         """What ``action`` yields for each store, which is open meanwhile and closed after."""
         visited = 0
         for address, in_fleet in self._targets:

@@ -41,6 +41,7 @@ def test_user_input_with_a_type() -> None:
         ('"text"', Unreadable.NOT_AN_OBJECT),
         ("[" * 100_000 + "]" * 100_000, Unreadable.NOT_LOADABLE),
         ('{"n": ' + "9" * 10_000 + "}", Unreadable.NOT_LOADABLE),
+        ('{"role": "user", "content": "\udcff"}', Unreadable.NOT_UTF8),
     ],
 )
 def test_what_is_no_item(text: str, why: Unreadable) -> None:
@@ -235,18 +236,19 @@ def test_what_it_can_hold_is_exported_parsed(text: str) -> None:
     assert exportable(read_item(text), text) == json.loads(text)
 
 
-FIELDS = (
+_FIELDS = (
     "type role content name call_id id status output arguments input action actions operation summary results queries "
     "tools error image_url file_data annotations text result code outputs payload __enc__ approve encrypted_content "
     "refusal outcome commands command filename approval_request_id server_label namespace caller pending_safety_checks"
-).split()
-TYPES = (
+)
+_TYPES = (
     "message function_call function_call_output custom_tool_call custom_tool_call_output tool_search_call "
     "tool_search_output additional_tools mcp_list_tools mcp_call mcp_approval_request mcp_approval_response shell_call "
     "shell_call_output local_shell_call local_shell_call_output apply_patch_call apply_patch_call_output computer_call "
     "computer_call_output web_search_call file_search_call code_interpreter_call image_generation_call program "
     "program_output reasoning compaction item_reference refusal input_image input_file input_audio output_text"
-).split()
+)
+FIELDS, TYPES = _FIELDS.split(), _TYPES.split()
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(TYPES)
 KEYS = st.sampled_from(FIELDS) | st.text(max_size=5)
 ANY_JSON = st.recursive(
