@@ -43,7 +43,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: ``key`` in the record (and the CSV header), ``show`` makes the table's text of the record.
+    """One column: ``key`` in the record and the CSV header (empty: tables only), ``show`` makes the table's text.
 
     ``wide`` columns appear in the wide form only. ``fold`` lets long text use several lines.
     """
@@ -196,7 +196,7 @@ class Output:
     def _csv(self, columns: Sequence[Column], records: Iterable[Record]) -> None:
         clean = visible if sys.stdout.isatty() else _as_is
         writer = csv.writer(_Surrogates(), lineterminator="\n")
-        keys = list(dict.fromkeys(column.key for column in columns))
+        keys = list(dict.fromkeys(column.key for column in columns if column.key))
         writer.writerow(keys)
         for record in records:
             values = (record.get(key) for key in keys)
