@@ -14,6 +14,8 @@ OWN_OPTIONS = ("sessions_table", "messages_table", "timezone", "sdk")
 """URL query parameters that are sessionctl's own, the same names as the keys of a store in the config."""
 
 _SECRET_KEY = re.compile(r"pass|secret|token|(^|_)key$|credential", re.IGNORECASE)
+# A raw ? or # in a password ends the authority early, and what is left of it looks like a port or a query.
+_SPLIT_PASSWORD = re.compile(r"[^:/?#]+://[^@/?#:]*:(?:[^@?#/]*[?#]|(?!\d+/)[^@?#]*[?#])[^@]*@")
 _GLOB = re.compile(r"[*?\[]")
 _SQLITE_SCHEMES = {"sqlite", "file"}
 
@@ -22,6 +24,8 @@ def mask(url: str) -> str:
     """``url`` with every password in it replaced by ``***``: in the user part and in secret query values."""
     if "://" not in url:
         return url
+    if _SPLIT_PASSWORD.match(url):
+        return url.partition("://")[0] + "://***"
     head, question, query = url.partition("?")
     scheme, rest = head.split("://", 1)
     userinfo, at, host = rest.rpartition("@")
@@ -77,6 +81,11 @@ def parse_address(
     given = dict(options or {})
     if "://" not in text:
         return StoreAddress(scheme="sqlite", path=Path(text), options=given, name=name, origin=origin)
+    if _SPLIT_PASSWORD.match(text):
+        raise UsageError(
+            f"{mask(text)} is not a store URL: its password has a character that must be percent-encoded",
+            hint="write ? as %3F, # as %23 and an @ behind the host as %40, or use password_env in the settings file",
+        )
     try:
         parts = urlsplit(text)
     except ValueError:
