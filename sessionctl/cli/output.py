@@ -161,6 +161,10 @@ class Output:
             console.width = max(console.width, content)  # print() draws no wider than its console
             console.print(table, soft_wrap=True)
 
+    def line(self, text: str = "", *, console: Console | None = None) -> None:
+        """A line of text for people, on stdout."""
+        (console or self.console).print(visible(text), soft_wrap=True)
+
     def note(self, text: str) -> None:
         """Something worth knowing; silenced by --quiet."""
         if not current().quiet:

@@ -9,7 +9,6 @@ from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped
-from sessionctl.core.text import visible
 from sessionctl.core.units import exact_duration, format_duration, format_size, format_time
 
 _SHOWN = 10
@@ -37,11 +36,11 @@ def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = Fa
     """What would change, where, and why: the header, then the first steps."""
     console = out.err if to_stderr else out.console
     for line in _plan_lines(plan.header, foreseen):
-        console.print(visible(line), soft_wrap=True)
+        out.line(line, console=console)
     for line in (*plan.header.warnings, *_hazard_lines(plan.header)):
         out.warn(line)
     if foreseen.removed.sessions:
-        console.print()
+        out.line(console=console)
         out.table(_STEP_COLUMNS, _step_records(plan, foreseen.removed.sessions), console=console)
         if foreseen.removed.sessions > _SHOWN:
             console.print(f"… and {foreseen.removed.sessions - _SHOWN:,} more", style="dim")
@@ -92,7 +91,7 @@ _STEP_COLUMNS = (
 def show_report(out: Output, report: Report) -> None:
     """What was done, what was not, and why it ended."""
     for line in _report_lines(report):
-        out.console.print(visible(line), soft_wrap=True)
+        out.line(line)
     if report.removed.sessions:
         out.note("deleted text may remain in free pages, logs and backups until they are rewritten")
 
