@@ -39,6 +39,8 @@ from sessionctl.stores._sql_layout import Clock, Layout
 from sessionctl.stores.base import Store
 
 CONNECT_TIMEOUT_S = 10
+LOCK_WAIT_S = 3
+"""How long one statement of a change waits for a lock; longer, and the application behind it would notice."""
 _MOST_NAMED = 20_000
 """More ids than this are not sent to the server: the whole list of sessions is read and compared here."""
 _BUFFERED = 1000
@@ -172,7 +174,7 @@ class SqlReader(Store):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, OSError) as error:  # OSError: a certificate or socket that is not there
             raise self._translate(error) from error
 
     @contextmanager

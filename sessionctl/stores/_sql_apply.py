@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Select, delete, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome, Want
@@ -23,8 +23,6 @@ from sessionctl.errors import StoreBusy, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
 from sessionctl.stores._sql_items import SqlItemReader
 
-LOCK_WAIT_S = 3
-"""How long one statement waits for a lock; longer, and the application behind it would notice."""
 _ATTEMPTS = 5
 _KEYS = 1000
 
@@ -57,6 +55,10 @@ class SqlStore(SqlItemReader):
 
         ``wait``: wait for others instead of passing over what they hold.
         """
+
+    def _current(self, statement: Select[Any]) -> Select[Any]:
+        """``statement`` so that it sees what is committed now, where the transaction's level does not see to it."""
+        return statement
 
     @abstractmethod
     def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
@@ -139,9 +141,10 @@ class SqlStore(SqlItemReader):
         try:
             connection.commit()
         except DBAPIError as error:
-            if error.connection_invalidated and doomed:
-                raise _CommitUnknown(doomed) from error
-            raise
+            if not doomed or self._is_collision(error) or self._is_refusal(error):
+                raise  # the server said that it rolled back
+            connection.invalidate(error)
+            raise _CommitUnknown(doomed) from error
 
     def _look_again(
         self, connection: Connection, changes: Sequence[Change], guard: Guard, *, wait: bool
@@ -151,7 +154,7 @@ class SqlStore(SqlItemReader):
         locked = {row.id: self._time(row.updated) for row in self._lock(connection, ids, wait=wait)} if ids else {}
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
         measures = self._measures(ids, Want.VERSION).add_columns(self._server_time().label("clock"))
-        found = {row.id: row for row in connection.execute(measures)} if ids else {}
+        found = {row.id: row for row in connection.execute(self._current(measures))} if ids else {}
         outcomes = {}
         for change in changes:
             row = found.get(change.session_id)

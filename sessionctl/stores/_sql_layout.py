@@ -57,7 +57,10 @@ class TableFacts:
         schema = quoted_name(self.schema, quote=True) if self.schema else None
         columns = [
             Column(
-                quoted_name(name, quote=True), TEXT if name in _TEXTS else None, key=name, info={"clock": facts.clock}
+                quoted_name(name, quote=True),
+                TEXT if name in _TEXTS else None,
+                key=name,
+                info={"clock": facts.clock, "facts": facts},
             )
             for name, facts in self.columns.items()
         ]

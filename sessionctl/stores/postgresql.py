@@ -35,8 +35,8 @@ from sessionctl.core.model import Capabilities, Pace, Recheck, Usage
 from sessionctl.errors import SessionctlError, UsageError
 from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
 from sessionctl.stores._postgresql_layout import quoted, read_layout
-from sessionctl.stores._sql import Condition, Expression
-from sessionctl.stores._sql_apply import LOCK_WAIT_S, SqlStore
+from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
+from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 
 _SLACK = timedelta(hours=3)

@@ -1,0 +1,264 @@
+"""MySQL and MariaDB stores of the SDK's SQLAlchemySession, through PyMySQL.
+
+The SDK cannot make its tables there, so types, precision, collation and foreign key are whatever was
+made by hand. Times travel as seconds of the Unix epoch, which the server computes by the zone of the
+session for DATETIME and from the stored instant for TIMESTAMP. Most collations take ``U1`` and ``u1``,
+or ``a`` and ``a `` with a space behind, for the same id: statements find by the column's own rules, which its
+index serves, and compare octets on top where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    CursorResult,
+    LargeBinary,
+    Select,
+    and_,
+    case,
+    cast,
+    collate,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import Capabilities, Pace, Recheck, Usage
+from sessionctl.errors import SessionctlError
+from sessionctl.stores._mysql_driver import error_number, make_engine, translate
+from sessionctl.stores._mysql_layout import is_mariadb, read_layout
+from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
+from sessionctl.stores._sql_apply import SqlStore
+from sessionctl.stores._sql_layout import Clock
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SLACK = Decimal(3 * 3600)
+"""Where clocks are set back, a local time stands for two instants at most so far apart."""
+_FIRST, _LAST = "1970-01-02", "2038-01-18"
+"""Outside of these the server's own arithmetic on Unix time gives NULL or 0."""
+_LAST_EPOCH = Decimal(2147385600)
+_COLLISIONS = frozenset({1205, 1213, 1020, 3572})
+_REFUSALS = frozenset({1217, 1451, 1644, 1761})
+_BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
+_USAGE = text("""
+    SELECT sum(data_length + index_length) AS total, sum(data_free) AS free FROM information_schema.tables
+    WHERE (table_schema, table_name) IN ((coalesce(:schema_1, database()), :name_1),
+                                         (coalesce(:schema_2, database()), :name_2))
+""")
+
+
+class Adapter(SqlStore):
+    """A store of SQLAlchemySession on MySQL or MariaDB."""
+
+    capabilities = Capabilities(
+        lists=True,
+        item_times=True,
+        recheck=Recheck.TRANSACTION,
+        pace=Pace(first=200, largest=1000, hold_s=0.1, gap_s=0.0),
+    )
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        zone = address.options.get("timezone")
+        self._engine = make_engine(address, {"time_zone": zone} if zone else {})
+        try:
+            with self._reading() as connection:
+                self._look_closely("mysql", self._engine, read_layout(connection, address))
+                self._look_at_server(connection)
+                connection.execute(select(*self._session_columns()).limit(0))
+                connection.execute(select(*self._item_columns()).limit(0))
+        except BaseException:
+            self.close()
+            raise
+
+    def _look_at_server(self, connection: Connection) -> None:
+        version = connection.dialect.server_version_info or ()
+        self._skips_locked = version >= ((10, 6) if is_mariadb(connection) else (8, 0, 1))
+        binlog = {row[0].lower(): row[1].upper() for row in connection.execute(_BINLOG)}
+        # Replication by statements refuses writes below REPEATABLE READ.
+        self._repeats = binlog.get("log_bin") in ("ON", "1") and binlog.get("binlog_format") == "STATEMENT"
+
+    def _translate(self, error: Exception) -> SessionctlError:
+        return translate(error, self.address)
+
+    # --- times --------------------------------------------------------------------------------
+
+    def _instant(self, value: Expression, clock: Clock) -> Expression:
+        epoch = func.unix_timestamp(value)
+        if clock is Clock.INSTANT:
+            return func.nullif(epoch, 0)
+        return case((value >= _LAST, _LAST_EPOCH), (value >= _FIRST, epoch))
+
+    def _time(self, value: Any) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return value and value.replace(tzinfo=UTC)
+        return _EPOCH + timedelta(microseconds=int(value * 1_000_000))
+
+    def _newest(self, column: Column[Any]) -> Expression:
+        return func.max(self._instant(column, column.info["clock"]))
+
+    def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
+        epoch = _epoch(at)
+        exact: Condition = self._sort_key(column).bool_op(op)(literal(epoch))
+        near = epoch + _SLACK if op.startswith("<") else epoch - _SLACK
+        if not 0 < near < _LAST_EPOCH:
+            return exact
+        return and_(column.bool_op(op)(func.from_unixtime(literal(near))), exact)
+
+    def _sort_key(self, column: Column[Any]) -> Expression:
+        return self._instant(column, column.info["clock"])
+
+    def _sort_value(self, column: Column[Any], at: datetime) -> Expression:  # noqa: ARG002
+        return literal(_epoch(at))
+
+    def _may_be_unknown(self, column: Column[Any]) -> bool:  # noqa: ARG002
+        return True  # NOT NULL does not keep '0000-00-00' out
+
+    def _server_time(self) -> Expression:
+        return func.utc_timestamp(literal_column("6"))
+
+    # --- ids and texts ------------------------------------------------------------------------
+
+    def _id_key(self, column: Expression) -> Expression:
+        return cast(_utf8(column), LargeBinary)
+
+    def _id_value(self, session_id: str) -> Any:
+        return session_id.encode()
+
+    def _same_id(self, item_side: Expression) -> Condition:
+        ours = self._layout.messages.columns["session_id"]
+        theirs = self._layout.sessions.columns["session_id"]
+        sessions_side: Expression = self._sessions.c.session_id.expression
+        if ours.collation != theirs.collation:  # not comparable as they are
+            sessions_side = collate(
+                _converted(sessions_side, ours.charset or "utf8mb4"), ours.collation or "utf8mb4_bin"
+            )
+        return item_side == sessions_side
+
+    def _exactly(self, session_id: str) -> list[Condition]:
+        s, m, value = self._sessions.c, self._messages.c, self._id_value(session_id)
+        by_session = exists(
+            select(1).select_from(self._sessions).where(self._owns(), self._id_key(s.session_id) == value)
+        )
+        return [or_(self._id_key(m.session_id) == value, by_session)]
+
+    def _owner(self) -> Expression:
+        s, m = self._sessions.c, self._messages.c
+        session = select(s.session_id).where(self._owns()).correlate(self._messages).scalar_subquery()
+        return func.coalesce(session, m.session_id)
+
+    def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return column.in_(ids)
+
+    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return and_(column.in_(ids), self._id_key(column).in_([self._id_value(session_id) for session_id in ids]))
+
+    def _is_key(self, keys: Sequence[Any]) -> Condition:
+        return self._messages.c.id.in_(keys)
+
+    def _is_like(self, column: Expression, pattern: str) -> Condition:
+        return collate(_utf8mb4(column), "utf8mb4_bin").like(pattern, escape="!")
+
+    def _is_storable(self, text: str) -> bool:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    def _octets(self, column: Expression) -> Expression:
+        return func.octet_length(_utf8(column))
+
+    def _contains(self, column: Expression, needle: str) -> Condition:
+        return collate(_utf8mb4(column), "utf8mb4_general_ci").contains(needle, autoescape=True)
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def _physical(self, *, joined: bool) -> list[Expression]:  # noqa: ARG002
+        return [self._sessions.c.session_id.expression]  # InnoDB keeps rows in the order of their primary key
+
+    def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
+        # Closing this driver's cursor reads all that is still to come; without its connection it does not.
+        if result.cursor is not None:
+            result.cursor.connection = None  # type: ignore[attr-defined]
+        connection.invalidate()
+
+    def usage(self) -> Usage:
+        sessions, messages = self._layout.sessions, self._layout.messages
+        names = {"schema_1": sessions.schema, "name_1": sessions.name, "schema_2": messages.schema}
+        with self._reading() as connection:
+            row = connection.execute(_USAGE, names | {"name_2": messages.name}).one()
+        total, free = (None if value is None else int(value) for value in row)
+        return Usage(total=total, free=free, orphan_items=self._orphans())
+
+    # --- changes ------------------------------------------------------------------------------
+
+    def _begin_change(self, connection: Connection) -> None:
+        level = "REPEATABLE READ" if self._repeats else "READ COMMITTED"
+        connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}, READ WRITE")
+
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
+        s = self._sessions.c
+        updated = self._instant(s.updated_at, s.updated_at.info["clock"])
+        columns = select(s.session_id.label("id"), updated.label("updated"))
+        if wait or self._skips_locked:
+            statement = columns.where(self._is_exactly_any(s.session_id, ids))
+            return connection.execute(statement.with_for_update(skip_locked=not wait)).all()
+        return self._lock_singly(connection, columns, ids)
+
+    def _lock_singly(self, connection: Connection, columns: Select[Any], ids: Sequence[str]) -> list[Any]:
+        """For servers without SKIP LOCKED: what is not had within a second is someone else's."""
+        rows: list[Any] = []
+        connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
+        for session_id in ids:
+            statement = columns.where(self._is_exactly_any(self._sessions.c.session_id, [session_id]))
+            try:
+                rows += connection.execute(statement.with_for_update()).all()
+            except DBAPIError as error:
+                if error_number(error.orig) != 1205:
+                    raise
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}")
+        return rows
+
+    def _current(self, statement: Select[Any]) -> Select[Any]:
+        return statement.with_for_update(read=True) if self._repeats else statement
+
+    def _is_refusal(self, error: DBAPIError) -> bool:
+        return error_number(error.orig) in _REFUSALS
+
+    def _is_collision(self, error: DBAPIError) -> bool:
+        return error_number(error.orig) in _COLLISIONS
+
+
+def _epoch(at: datetime) -> Decimal:
+    return Decimal((at - _EPOCH) // timedelta(microseconds=1)).scaleb(-6)
+
+
+def _converted(column: Expression, charset: str) -> Expression:
+    return func.convert(column.op("USING")(literal_column(charset)))
+
+
+def _charset(column: Expression) -> str | None:
+    return column.info["facts"].charset if isinstance(column, Column) else None
+
+
+def _utf8(column: Expression) -> Expression:
+    """The text in octets of UTF-8."""
+    return column if _charset(column) in ("utf8mb4", "utf8mb3", "utf8", "ascii") else _converted(column, "utf8mb4")
+
+
+def _utf8mb4(column: Expression) -> Expression:
+    """The text so that collations of utf8mb4 apply."""
+    return column if _charset(column) == "utf8mb4" else _converted(column, "utf8mb4")
