@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 
 from sessionctl.core.model import Delete, Guard, Outcome, Pace
 from sessionctl.core.plan import Plan, Step, Totals
 from sessionctl.core.report import Report, Stopped, counts_json
-from sessionctl.errors import SessionctlError
+from sessionctl.errors import LedgerUnavailable, SessionctlError
 from sessionctl.ledger import Ledger, Run
 from sessionctl.stores.base import Store
 
@@ -130,7 +130,16 @@ def apply_plan(
         error=(error.message, error.exit_code) if error else None,
         signal=terms.stop.signal,
     )
-    ledger.finish(run.run_id, report.counts(), stopped, error.message if error else None)
+    return _recorded(report, ledger)
+
+
+def _recorded(report: Report, ledger: Ledger) -> Report:
+    """The report, written to the ledger; where that fails now, the report is what is left, and says so."""
+    try:
+        ledger.finish(report.run_id or "", report.counts(), report.stopped, report.error[0] if report.error else None)
+    except LedgerUnavailable as failure:
+        sentence = f"the changes were made, but {failure.message}"
+        return replace(report, stopped=Stopped.ERROR, error=(sentence, failure.exit_code))
     return report
 
 

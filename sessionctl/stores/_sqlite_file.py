@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -156,7 +156,8 @@ class SqliteFile:
                     return
                 yield block
         finally:
-            cursor.close()
+            with suppress(sqlite3.ProgrammingError):  # the store was closed before this stream was
+                cursor.close()
 
     def _reading(self) -> sqlite3.Connection:
         """The reading connection for the file's present state."""
