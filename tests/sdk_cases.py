@@ -210,7 +210,15 @@ class ServerCase(SdkCase):
         self.url = url
         self.address = parse_address(url)
         self._async_url = f"{self.address.scheme}+{driver}://{url.split('://', 1)[1]}"
-        self._engine: Any = None
+        self._engine: Any = None  # the application's, with its idle connections
+        self._raw = self._connect()
+        self._others = self._sockets()
+
+    def close(self) -> None:
+        self._raw.close()
+        if self._engine is not None:
+            self._runner.run(self._engine.dispose())
+        super().close()
 
     def _create_tables(self) -> bool:
         """Should the SDK make its tables on the first use? Called once."""
@@ -219,11 +227,10 @@ class ServerCase(SdkCase):
     async def _session(self, session_id: str) -> Any:
         from agents.extensions.memory import SQLAlchemySession
         from sqlalchemy.ext.asyncio import create_async_engine
-        from sqlalchemy.pool import NullPool
 
         create = False
         if self._engine is None:
-            self._engine = create_async_engine(self._async_url, poolclass=NullPool)
+            self._engine = create_async_engine(self._async_url)
             create = self._create_tables()
         return SQLAlchemySession(session_id, engine=self._engine, create_tables=create)
 
@@ -232,7 +239,7 @@ class ServerCase(SdkCase):
         """A raw autocommit connection."""
 
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
+        with self._raw.cursor() as cursor:
             cursor.execute(statement.replace("?", "%s"), parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
 
@@ -246,11 +253,15 @@ class ServerCase(SdkCase):
     _schema: str
 
     def connections(self) -> int:
-        """Sockets of this process to the server's port, as the kernel lists them."""
+        application = self._engine.pool.checkedin() if self._engine is not None else 0
+        return len(self._sockets() - self._others) - application
+
+    def _sockets(self) -> set[str]:
+        """This process's sockets to the server's port, as the kernel lists them."""
         mine = {_link(entry) for entry in Path("/proc/self/fd").iterdir()}
         port = f":{urlsplit(self.url).port or 0:04X}"
         lines = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-        return sum(line[2].endswith(port) and f"socket:[{line[9]}]" in mine for line in lines)
+        return {f"socket:[{line[9]}]" for line in lines if line[2].endswith(port)} & mine
 
     def absent(self) -> StoreAddress:
         return parse_address(self.url + "_absent")
