@@ -48,12 +48,29 @@ def _lines(node: Any, indent: str, before: str = "") -> Iterator[str]:
     opening, closing = ("{", "}") if isinstance(node, _Object) else ("[", "]")
     yield indent + before + opening
     deeper = indent + "  "
+    if not isinstance(node, _Object) and not any(isinstance(child, list) for child in node):
+        yield from _filled([_scalar(child) for child in node], deeper)
+        yield indent + closing
+        return
     for index, child in enumerate(node, 1):
         key, value = (_quoted(child[0]) + ": ", child[1]) if isinstance(node, _Object) else ("", child)
         *head, last = _lines(value, deeper, key)
         yield from head
         yield last + ("," if index < len(node) else "")
     yield indent + closing
+
+
+def _filled(values: Sequence[str], indent: str) -> Iterator[str]:
+    """A long array of plain values: as many on a line as fit."""
+    line = ""
+    for index, value in enumerate(values, 1):
+        part = value + ("," if index < len(values) else "")
+        if line and len(line) + 1 + len(part) > _INLINE:
+            yield indent + line
+            line = part
+        else:
+            line = f"{line} {part}" if line else part
+    yield indent + line
 
 
 def _inline(node: Any, room: int) -> str | None:

@@ -57,7 +57,11 @@ def paged(console: Console, *, wanted: bool) -> Iterator[Console]:
 def _into(process: subprocess.Popen[str], console: Console) -> Console:
     from rich.console import Console
 
-    return Console(
+    class Pages(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # Rich would end the program with status 1
+
+    return Pages(
         file=process.stdin,
         force_terminal=True,
         color_system=console.color_system or None,  # type: ignore[arg-type]

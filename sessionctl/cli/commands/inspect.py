@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,12 +18,16 @@ from sessionctl.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
+    from sessionctl.cli.transcript_view import TranscriptView
     from sessionctl.core.model import SessionRef
     from sessionctl.core.transcript import Entry
     from sessionctl.operations.inspect import Inspection, Part
     from sessionctl.stores.base import Store
 
+_BATCH = 50
+"""Lines printed at once: Rich takes its time for each print, the reader sees the first screen at once."""
 _FORMS = (Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL)
 
 
@@ -231,7 +236,7 @@ def _show_transcript(showing: Showing, *, follow: bool) -> Callable[[Entry], Non
     return land
 
 
-def _transcript_lines(showing: Showing, view: Any, *, follow: bool) -> Iterator[Any]:
+def _transcript_lines(showing: Showing, view: TranscriptView, *, follow: bool) -> Iterator[Text]:
     from sessionctl.cli.transcript_view import count, plain, verdict_lines
 
     inspection, shown = showing.inspection, 0
@@ -250,9 +255,14 @@ def _transcript_lines(showing: Showing, view: Any, *, follow: bool) -> Iterator[
         yield from verdict_lines(verdict)
 
 
-def _draw(console: Console, lines: Iterator[Any]) -> None:
-    for line in lines:
-        console.print(line, soft_wrap=True)
+def _draw(console: Console, lines: Iterator[Text]) -> None:
+    """Print lines that are laid out already; Rich is asked only where there are colours to make."""
+    if not console.is_terminal:
+        for line in lines:
+            console.file.write(line.plain + "\n")
+        return
+    while batch := list(islice(lines, _BATCH)):
+        console.print(batch[0].blank_copy("\n").join(batch), soft_wrap=True)
 
 
 def _follow(showing: Showing, land: Callable[[Entry], None]) -> None:
