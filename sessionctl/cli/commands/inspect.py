@@ -52,9 +52,9 @@ def command(
 ) -> int:
     """Show one transcript, readable, and whether the model would accept it.
 
-    Turns come with their times and the pauses between them, tool calls with their arguments and results,
-    failures marked with ✗. Items that the SDK skips silently are marked too. Every item has its position
-    (#0 is the first), which is what --items goes by. Nothing is written to the store.
+    Turns come with their times and the pauses between them, tool calls with their arguments and \
+results, failures are marked with ✗ and items that the SDK skips silently with ⊘. Every item has its \
+position (#0 is the first), which --items goes by. Nothing is written to the store.
 
     Examples:
 
@@ -64,7 +64,7 @@ def command(
 
       sessionctl inspect support:mia:42 --search refund --full
 
-      sessionctl inspect support:mia:42 -o json | jq '.turns[].items[] | select(.type == "function_call")'
+      sessionctl inspect support:mia:42 -o json | jq .verdict
     """
     from sessionctl.cli.stores_in_use import finish, visit
     from sessionctl.operations.inspect import Part, inspect, locate
