@@ -7,12 +7,13 @@ those pieces. A stream has a connection of its own, so that the store answers ot
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar, TypeVar, cast
+from weakref import WeakSet
 
 from sqlalchemy import (
     Column,
@@ -31,7 +32,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
+from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Census, Cursor, Order, SessionRef, StoreInfo, Want
 from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
@@ -82,8 +85,12 @@ class SqlReader(Store):
     _reads_with: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's execution options of a transaction that only reads."""
 
-    def _look_closely(self, kind: str, engine: Engine, layout: Layout) -> None:
-        self._engine, self._layout = engine, layout
+    def _open(self, address: StoreAddress, engine: Engine) -> None:
+        self.address, self._engine = address, engine
+        self._streams: WeakSet[Generator[Any, None, None]] = WeakSet()
+
+    def _look_closely(self, kind: str, layout: Layout) -> None:
+        self._layout = layout
         self._info = layout.info(kind)
         self._sessions, self._messages = layout.sessions.as_table(), layout.messages.as_table()
 
@@ -188,9 +195,14 @@ class SqlReader(Store):
 
     def _stream(self, statement: Select[Any], *, most: int | None = None) -> Iterator[Any]:
         """The rows, in constant memory unless there are only few (``most``)."""
-        if most is not None and most <= _BUFFERED:
-            yield from self._fetch(statement)
-            return
+        rows = self._fetched(statement) if most is not None and most <= _BUFFERED else self._streamed(statement)
+        self._streams.add(rows)
+        return rows
+
+    def _fetched(self, statement: Select[Any]) -> Generator[Any, None, None]:
+        yield from self._fetch(statement)
+
+    def _streamed(self, statement: Select[Any]) -> Generator[Any, None, None]:
         with self._reading() as connection:
             result = connection.execution_options(stream_results=True, yield_per=_FETCHED).execute(statement)
             unread = True
@@ -200,8 +212,12 @@ class SqlReader(Store):
             finally:
                 if unread:
                     self._abandon(connection, result)
+                if not connection.invalidated and cast("QueuePool", self._engine.pool).checkedin():
+                    connection.invalidate()  # one idle connection is enough
 
     def close(self) -> None:
+        for rows in list(self._streams):
+            rows.close()
         self._engine.dispose()
 
     # --- the port -----------------------------------------------------------------------------
@@ -281,8 +297,8 @@ class SqlReader(Store):
         s = self._sessions.c
         return [
             s.session_id.label("id"),
-            self._instant(s.created_at, s.created_at.info["clock"]).label("created"),
-            self._instant(s.updated_at, s.updated_at.info["clock"]).label("updated"),
+            self._instant(s.created_at, s.created_at.info["facts"].clock).label("created"),
+            self._instant(s.updated_at, s.updated_at.info["facts"].clock).label("updated"),
         ]
 
     def _ref(self, row: Any) -> SessionRef:

@@ -30,7 +30,7 @@ class SqlItemReader(SqlReader):
 
     def _item_columns(self) -> list[Expression]:
         m = self._messages.c
-        created = self._instant(m.created_at, m.created_at.info["clock"])
+        created = self._instant(m.created_at, m.created_at.info["facts"].clock)
         return [m.id.label("key"), created.label("created"), m.message_data.label("text")]
 
     def _item(self, row: Any) -> Item:

@@ -60,7 +60,7 @@ class TableFacts:
                 quoted_name(name, quote=True),
                 TEXT if name in _TEXTS else None,
                 key=name,
-                info={"clock": facts.clock, "facts": facts},
+                info={"facts": facts},
             )
             for name, facts in self.columns.items()
         ]

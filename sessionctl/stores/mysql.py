@@ -70,12 +70,11 @@ class Adapter(SqlStore):
     )
 
     def __init__(self, address: StoreAddress) -> None:
-        self.address = address
         zone = address.options.get("timezone")
-        self._engine = make_engine(address, {"time_zone": zone} if zone else {})
+        self._open(address, make_engine(address, {"time_zone": zone} if zone else {}))
         try:
             with self._reading() as connection:
-                self._look_closely("mysql", self._engine, read_layout(connection, address))
+                self._look_closely("mysql", read_layout(connection, address))
                 self._look_at_server(connection)
                 connection.execute(select(*self._session_columns()).limit(0))
                 connection.execute(select(*self._item_columns()).limit(0))
@@ -107,7 +106,7 @@ class Adapter(SqlStore):
         return _EPOCH + timedelta(microseconds=int(value * 1_000_000))
 
     def _newest(self, column: Column[Any]) -> Expression:
-        return func.max(self._instant(column, column.info["clock"]))
+        return func.max(self._instant(column, column.info["facts"].clock))
 
     def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
         epoch = _epoch(at)
@@ -118,7 +117,7 @@ class Adapter(SqlStore):
         return and_(column.bool_op(op)(func.from_unixtime(literal(near))), exact)
 
     def _sort_key(self, column: Column[Any]) -> Expression:
-        return self._instant(column, column.info["clock"])
+        return self._instant(column, column.info["facts"].clock)
 
     def _sort_value(self, column: Column[Any], at: datetime) -> Expression:  # noqa: ARG002
         return literal(_epoch(at))
@@ -142,17 +141,14 @@ class Adapter(SqlStore):
         theirs = self._layout.sessions.columns["session_id"]
         sessions_side: Expression = self._sessions.c.session_id.expression
         if ours.collation != theirs.collation:  # not comparable as they are
-            sessions_side = collate(
-                _converted(sessions_side, ours.charset or "utf8mb4"), ours.collation or "utf8mb4_bin"
-            )
+            charset, collation = ours.charset or "utf8mb4", ours.collation or "utf8mb4_bin"
+            sessions_side = collate(_converted(sessions_side, charset), collation)
         return item_side == sessions_side
 
     def _exactly(self, session_id: str) -> list[Condition]:
         s, m, value = self._sessions.c, self._messages.c, self._id_value(session_id)
-        by_session = exists(
-            select(1).select_from(self._sessions).where(self._owns(), self._id_key(s.session_id) == value)
-        )
-        return [or_(self._id_key(m.session_id) == value, by_session)]
+        session = select(1).select_from(self._sessions).where(self._owns(), self._id_key(s.session_id) == value)
+        return [or_(self._id_key(m.session_id) == value, exists(session))]
 
     def _owner(self) -> Expression:
         s, m = self._sessions.c, self._messages.c
@@ -190,9 +186,12 @@ class Adapter(SqlStore):
         return [self._sessions.c.session_id.expression]  # InnoDB keeps rows in the order of their primary key
 
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
-        # Closing this driver's cursor reads all that is still to come; without its connection it does not.
-        if result.cursor is not None:
-            result.cursor.connection = None  # type: ignore[attr-defined]
+        # The driver reads all that is still to come when its cursor is closed, and again when its result is
+        # let go: tell both that there is nothing, and drop the connection with the rest of the rows in it.
+        cursor: Any = result.cursor
+        if cursor is not None:
+            cursor.connection = None
+            cursor._result.unbuffered_active = False  # noqa: SLF001
         connection.invalidate()
 
     def usage(self) -> Usage:
@@ -211,7 +210,7 @@ class Adapter(SqlStore):
 
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
         s = self._sessions.c
-        updated = self._instant(s.updated_at, s.updated_at.info["clock"])
+        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
         columns = select(s.session_id.label("id"), updated.label("updated"))
         if wait or self._skips_locked:
             statement = columns.where(self._is_exactly_any(s.session_id, ids))

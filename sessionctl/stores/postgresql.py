@@ -73,15 +73,14 @@ class Adapter(SqlStore):
     _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
 
     def __init__(self, address: StoreAddress) -> None:
-        self.address = address
         zone = address.options.get("timezone")
         self._zone: Expression = literal(zone, String) if zone else func.current_setting("TimeZone")
-        self._engine = make_engine(connection_url(address))
+        self._open(address, make_engine(connection_url(address)))
         try:
             with self._reading() as connection:
                 encoding = connection.connection.dbapi_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]
                 self._is_utf8 = encoding in ("UTF8", "SQL_ASCII")
-                self._look_closely("postgresql", self._engine, read_layout(connection, address))
+                self._look_closely("postgresql", read_layout(connection, address))
                 # Refused rights and unknown zones show here rather than in the middle of something.
                 connection.execute(select(*self._session_columns(), func.timezone(self._zone, func.now())).limit(0))
                 connection.execute(select(*self._item_columns()).limit(0))
@@ -111,10 +110,10 @@ class Adapter(SqlStore):
         return None if value is None else value.astimezone(UTC)
 
     def _newest(self, column: Column[Any]) -> Expression:
-        return self._instant(func.max(column), column.info["clock"])
+        return self._instant(func.max(column), column.info["facts"].clock)
 
     def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
-        clock = column.info["clock"]
+        clock = column.info["facts"].clock
         exact: Condition = self._instant(column, clock).bool_op(op)(literal(at, _ZONED))
         if clock is Clock.INSTANT:
             return column.bool_op(op)(literal(at, _ZONED))
@@ -126,7 +125,7 @@ class Adapter(SqlStore):
 
     def _sort_value(self, column: Column[Any], at: datetime) -> Expression:
         value = literal(at, _ZONED)
-        return value if column.info["clock"] is Clock.INSTANT else func.timezone(self._zone, value)
+        return value if column.info["facts"].clock is Clock.INSTANT else func.timezone(self._zone, value)
 
     def _server_time(self) -> Expression:
         return func.clock_timestamp()
@@ -188,7 +187,7 @@ class Adapter(SqlStore):
 
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
         s = self._sessions.c
-        updated = self._instant(s.updated_at, s.updated_at.info["clock"])
+        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
         statement = select(s.session_id.label("id"), updated.label("updated")).where(self._is_any(s.session_id, ids))
         return connection.execute(statement.with_for_update(skip_locked=not wait)).all()
 
