@@ -49,7 +49,7 @@ HARMLESS: Mapping[str, str] = MappingProxyType(
     {
         "unreadable": "a row that is not JSON, which the SDK skips",
         "orphan_call": "a call without output, which the SDK drops",
-        "reused_call_id": "a call id used again, of which the SDK keeps the first call and the last output",
+        "reused_call_id": "a call id used again, so that the agent sees only the latest call and output",
     }
 )
 """Defects that the SDK deals with, at the cost of something the agent does not see."""
