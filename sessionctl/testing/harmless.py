@@ -86,14 +86,14 @@ class TestHarmless:
         for number in range(5):
             case.write(f"s{number}", turn(number))
         with case.open() as store:
-            list(store.sessions(Query(), want=EVERYTHING))
-            level = case.connections()
+            levels = []
             for _ in range(20):
                 for stream in (store.sessions(Query(), want=EVERYTHING), store.items("s1"), store.find(["s2"], "a")):
                     next(stream)
                 del stream
                 list(store.items("s2"))
-            assert case.connections() <= level
+                levels.append(case.connections())
+            assert max(levels) <= levels[0]  # some may be kept for the next stream, but they do not add up
 
 
 class TestOpening:
