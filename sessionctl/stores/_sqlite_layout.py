@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -99,19 +100,29 @@ def _unknown_columns(tables: Mapping[str, Mapping[str, str]], sessions: str, mes
 
 
 def _hazards(file: SqliteFile, tables: Mapping[str, object], own: set[str]) -> tuple[Hazard, ...]:
-    """Foreign keys of others (SQLite does not enforce them on this connection) and triggers."""
+    """Foreign keys of others (SQLite does not enforce them on this connection) and triggers.
+
+    The schema keeps the names of their tables as they were written, in any case.
+    """
     found = []
+    ours = {name.lower() for name in own}
     for table in sorted(set(tables) - own):
-        targets = {str(row[2]) for row in file.rows(f"PRAGMA foreign_key_list({quoted(table)})")}
+        targets = {str(row[2]).lower() for row in file.rows(f"PRAGMA foreign_key_list({quoted(table)})")}
         found += [
             Hazard(what=f"table {table} refers to {target}", effect=Effect.LEFT_BEHIND)
-            for target in sorted(targets & own)
+            for target in sorted(own)
+            if target.lower() in targets
         ]
     triggers = file.rows("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
     for name, table, sql in triggers:
-        if table in own:
-            head = str(sql).upper().split("BEGIN", 1)[0]
-            fires = " DELETE " in f" {' '.join(head.split())} "
-            effect = Effect.TAKES_ALONG if fires else Effect.UNTOUCHED
+        if str(table).lower() in ours:
+            effect = Effect.TAKES_ALONG if _fires_on_delete(str(sql)) else Effect.UNTOUCHED
             found.append(Hazard(what=f"trigger {name} on {table}", effect=effect))
     return tuple(found)
+
+
+def _fires_on_delete(trigger: str) -> bool:
+    """Unless its event can be seen to be another one; the trigger's own name may be any word."""
+    words = re.sub(r"--[^\n]*|/\*.*?\*/", " ", trigger, flags=re.DOTALL)
+    event = re.search(r"\b(DELETE|INSERT|UPDATE(?:\s+OF\s+.+?)?)\s+ON\s", words, re.IGNORECASE | re.DOTALL)
+    return event is None or event[1].upper() == "DELETE"
