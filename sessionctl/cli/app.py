@@ -168,6 +168,8 @@ def run(args: Sequence[str]) -> int:
 
         show_error("usage", error.format_message(), "see sessionctl --help", args)
         return error.exit_code
+    except typer.Abort:  # what Typer makes of Ctrl-C outside of a run that stops in its own way
+        return 130
     except Exception as error:
         if current().debug:
             raise

@@ -47,12 +47,14 @@ class Visit:
         """What ``action`` yields for each store, which is open meanwhile and closed after."""
         visited = 0
         for address, in_fleet in self._targets:
+            opened = False
             try:
                 with open_store(address) as store:
+                    opened = True
                     visited += 1
                     yield from action(store)
             except StoreNotUnderstood as error:
-                if in_fleet:
+                if in_fleet and not opened:
                     self.skipped += 1
                 else:
                     self._failed(address, error)
