@@ -63,7 +63,7 @@ class Column:
 
 def to_json(value: Any) -> str:
     """ASCII JSON: safe on a terminal and in a pipe, whatever the text; lone surrogates stay escapes."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False)
+    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 class Output:

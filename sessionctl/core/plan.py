@@ -115,7 +115,7 @@ def refusals(header: PlanHeader, allowed: Allowances) -> tuple[str, ...]:
 
 def share_refusal(label: str, matched: int, total: int, max_share: float) -> str | None:
     """The share guard, for one store and for all stores of a run together."""
-    if total < SHARE_GUARD_FROM or matched <= max_share * total:
+    if total < SHARE_GUARD_FROM or matched / total <= max_share:  # 57 / 100 is 0.57, but 0.57 * 100 is not 57
         return None
     share = matched / total
     return (
