@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sessionctl.cli.context import current
@@ -20,7 +20,7 @@ from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.plan import Allowances, PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
-from sessionctl.errors import GuardRefused, UsageError
+from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
 from sessionctl.operations.dry_run import foresee
 from sessionctl.operations.execute import Limits, Stop, Terms, apply_plan
@@ -74,7 +74,7 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
             reports = [_nothing(plan.header) for plan in planned]
         else:
             reports = _confirmed(job, out, planned)
-        return _report(out, trip, reports, began)
+        return _report(job, out, trip, reports, began)
 
 
 def _plan(job: Job, store: Store) -> Iterator[tuple[StoreAddress, SpooledPlan]]:
@@ -103,7 +103,7 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
         for plan, report in zip(plans, reports, strict=True):
             show_plan(out, plan.plan, report)
     elif out.form is Form.JSON:
-        _write_json(out, trip, reports, began)
+        _write_json(job, out, trip, reports, began)
     else:
         for plan in plans:
             for step in plan.plan.steps():
@@ -134,8 +134,13 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
         for plan in plans:
             if stop:
                 reports.append(_not_reached(plan.header, stop))
-            else:
+                continue
+            try:
                 reports.append(_apply(job, out, plan, ledger, stop))
+            except SessionctlError as error:
+                if len(plans) == 1:
+                    raise
+                reports.append(_failed(plan.header, error))
     return reports
 
 
@@ -151,21 +156,22 @@ def _apply(job: Job, out: Output, planned: Planned, ledger: Ledger, stop: Stop) 
         return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, observe=observe)
 
 
-def _report(out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:
+def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:
     if out.form.for_people:
         for report in reports:
             show_report(out, report)
     else:
-        _write_json(out, trip, reports, began)
+        _write_json(job, out, trip, reports, began)
     finish(trip, out)
     return exit_code(reports, len(trip.failures))
 
 
-def _write_json(out: Output, trip: Visit, reports: Sequence[Report], began: float) -> None:
+def _write_json(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> None:
     if not trip.several and len(reports) == 1:
         out.json(reports[0].to_json())
     else:
-        out.json(combined_json(reports, failed_json(trip), time.monotonic() - began))
+        elapsed = time.monotonic() - began
+        out.json(combined_json(job.command, reports, failed_json(trip), elapsed, dry_run=job.dry_run))
 
 
 def _nothing(header: PlanHeader) -> Report:
@@ -175,6 +181,11 @@ def _nothing(header: PlanHeader) -> Report:
 
 def _not_reached(header: PlanHeader, stop: Stop) -> Report:
     return _unapplied(header, Stopped.SIGNAL, stop.signal)
+
+
+def _failed(header: PlanHeader, error: SessionctlError) -> Report:
+    """A store that went away behind its plan, or whose run cannot be recorded; the others go on."""
+    return replace(_unapplied(header, Stopped.ERROR, None), error=(error.message, error.exit_code))
 
 
 def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Report:

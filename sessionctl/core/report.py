@@ -92,21 +92,25 @@ def _totals(totals: Totals) -> dict[str, int]:
     return {"sessions": totals.sessions, "items": totals.items, "bytes": totals.bytes}
 
 
-def combined_json(reports: Sequence[Report], failures: Sequence[Mapping[str, Any]], elapsed_s: float) -> dict[str, Any]:
-    """Several stores: the same keys as totals, ``store`` null, and each store's own object in ``stores``."""
-    first = reports[0]
+def combined_json(
+    command: str, reports: Sequence[Report], failures: Sequence[Mapping[str, Any]], elapsed_s: float, *, dry_run: bool
+) -> dict[str, Any]:
+    """Several stores: the same keys as totals, ``store`` null, and each store's own object in ``stores``.
+
+    There is no report where every store failed before it had a plan.
+    """
     skipped = {outcome: sum(r.skipped.get(outcome, 0) for r in reports) for outcome in SKIPS}
     matched = sum((r.matched for r in reports), Totals())
     removed = sum((r.removed for r in reports), Totals())
     return {
-        "command": first.command,
+        "command": command,
         "store": None,
-        "dry_run": first.dry_run,
+        "dry_run": dry_run,
         "run_id": None,
         **counts_json(matched, removed, skipped),
         "remaining": {"sessions": sum(r.remaining for r in reports)},
         "archive": None,
-        "stopped": str(worst_stop(reports)),
+        "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),
         "elapsed_s": round(elapsed_s, 3),
         "stores": [*(r.to_json() for r in reports), *failures],
     }

@@ -10,12 +10,14 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self, cast
 
 from sessionctl.core.plan import PlanHeader, Step
+from sessionctl.errors import SessionctlError
 
 _IN_MEMORY = 4 * 1024 * 1024
 
@@ -25,16 +27,18 @@ class Spool:
 
     def __init__(self, directory: Path | None = None) -> None:
         place = str(directory) if directory else None
+        self._place = place or tempfile.gettempdir()
         spooled = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=place)  # noqa: SIM115 - lives as long as the plan
         self._file = cast("IO[bytes]", spooled)
         self._digest = hashlib.sha256()
 
     def add(self, step: Step) -> None:
-        """Append a step."""
+        """Append a step. Raises SessionctlError where the plan outgrows memory and the disk does not take it."""
         at = step.last_activity.timestamp() if step.last_activity else None
         line = json.dumps([step.session_id, step.version, step.items, step.bytes, at]).encode() + b"\n"
         self._digest.update(line)
-        self._file.write(line)
+        with self._disk():
+            self._file.write(line)
 
     @property
     def digest(self) -> str:
@@ -43,11 +47,19 @@ class Spool:
 
     def steps(self) -> Iterator[Step]:
         """All steps in the order in which they came. One reading at a time."""
-        self._file.seek(0)
+        with self._disk():
+            self._file.seek(0)
         for line in self._file:
             session_id, version, items, size, at = json.loads(line)
             last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
             yield Step(session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SessionctlError(f"the plan cannot be kept in {self._place}: {error.strerror or error}") from error
 
     def close(self) -> None:
         """The steps are gone after this."""
