@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sessionctl.cli.transcript_view import TranscriptView
-    from sessionctl.core.model import SessionRef
     from sessionctl.core.transcript import Entry
     from sessionctl.operations.inspect import Inspection, Part
     from sessionctl.stores.base import Store
@@ -142,6 +141,7 @@ def _raw_line(entry: Entry) -> None:
 
 
 def _show_json(showing: Showing) -> None:
+    from sessionctl.cli.records import session_record
     from sessionctl.core.units import format_time
 
     inspection = showing.inspection
@@ -160,28 +160,11 @@ def _show_json(showing: Showing) -> None:
     ]
     showing.out.json(
         {
-            "session": _session_record(showing.store.address.label, inspection.ref),
+            "session": session_record(str(showing.store.address), inspection.ref),
             "verdict": {"acceptable": verdict.acceptable, "defects": defects},
             "turns": turns,
         }
     )
-
-
-def _session_record(store: str, ref: SessionRef) -> Mapping[str, Any]:
-    from sessionctl.core.tokens import estimate_tokens
-    from sessionctl.core.units import format_time
-
-    return {
-        "store": store,
-        "session_id": ref.id,
-        "created_at": format_time(ref.created_at),
-        "updated_at": format_time(ref.updated_at),
-        "last_activity": format_time(ref.last_activity),
-        "items": ref.items,
-        "bytes": ref.bytes,
-        "tokens": None if ref.bytes is None else estimate_tokens(ref.bytes),
-        "held": False,
-    }
 
 
 def _item_record(entry: Entry) -> Mapping[str, Any]:

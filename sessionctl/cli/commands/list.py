@@ -110,22 +110,11 @@ def _failed(trip: Any) -> dict[str, Any]:
 
 
 def _record(listed: Listed) -> Record:
-    from sessionctl.core.tokens import estimate_tokens
-    from sessionctl.core.units import format_duration, format_time
+    from sessionctl.cli.records import session_record
+    from sessionctl.core.units import format_duration
 
-    ref = listed.ref
-    at = ref.last_activity
-    record = {
-        "store": listed.store,
-        "session_id": ref.id,
-        "created_at": format_time(ref.created_at),
-        "updated_at": format_time(ref.updated_at),
-        "last_activity": format_time(at),
-        "items": ref.items,
-        "bytes": ref.bytes,
-        "tokens": None if ref.bytes is None else estimate_tokens(ref.bytes),
-        "held": False,
-    }
+    record = session_record(listed.store, listed.ref)
+    at = listed.ref.last_activity
     if listed.hit is not None:
         record["match"] = listed.hit
     return _Shown(record, idle=format_duration(listed.store_time - at) if at else "unknown")
