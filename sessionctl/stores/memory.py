@@ -1,0 +1,197 @@
+"""A store in memory: the port without a backend, for tests of what stands on it and as a model for adapters.
+
+Nothing is shared and nothing outlives the object. The clock stands still until it is told to move, so that
+ages in tests are exact. ``append``, ``pop`` and ``put_raw`` are the application's side: they move versions
+and stamps as the SDK's sessions do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from typing import ClassVar
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import (
+    Capabilities,
+    Census,
+    Change,
+    Cursor,
+    Guard,
+    Hazard,
+    Item,
+    Order,
+    Outcome,
+    Pace,
+    Recheck,
+    SessionRef,
+    StoreInfo,
+    Usage,
+    Want,
+)
+from sessionctl.core.selector import Query
+from sessionctl.stores.base import Store
+from sessionctl.stores.recheck import verdicts
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Kept:
+    """A session as it is kept; ``change`` counts what was done to it."""
+
+    created_at: datetime | None
+    updated_at: datetime | None
+    change: int
+    items: list[Item] = field(default_factory=list)
+
+
+class MemoryStore(Store):
+    """Sessions in a dict. ``clock`` is the store's own; assign to it, or ``advance`` it."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        lists=True,
+        item_times=True,
+        recheck=Recheck.TRANSACTION,
+        pace=Pace(first=10, largest=1000, hold_s=0.05, gap_s=0.0),
+    )
+
+    def __init__(self, address: StoreAddress | None = None, *, clock: datetime = _START) -> None:
+        self.address = address or StoreAddress(scheme="memory", url="memory://")
+        self.clock = clock
+        self.hazards: tuple[Hazard, ...] = ()
+        self.frozen: str | None = None
+        self.refuses: set[str] = set()
+        """Sessions whose deletion fails, as where a trigger of others refuses it."""
+        self._kept: dict[str, _Kept] = {}
+        self._keys, self._changes = count(1), count(1)
+
+    def advance(self, by: timedelta) -> None:
+        """Move the clock."""
+        self.clock += by
+
+    def append(self, session_id: str, *texts: str) -> None:
+        """Append items as the SDK's ``add_items`` does, at the clock's time."""
+        kept = self._kept.get(session_id)
+        if kept is None:
+            kept = self._kept[session_id] = _Kept(created_at=self.clock, updated_at=self.clock, change=0)
+        kept.items += [Item(key=next(self._keys), text=text, created_at=self.clock) for text in texts]
+        kept.updated_at, kept.change = self.clock, next(self._changes)
+
+    def pop(self, session_id: str) -> Item:
+        """Take the newest item as the SDK's ``pop_item`` does: the session's stamp stays."""
+        kept = self._kept[session_id]
+        kept.change = next(self._changes)
+        return kept.items.pop()
+
+    def stamp(
+        self, session_id: str, *, updated_at: datetime | None, created_at: datetime | None, items_at: datetime | None
+    ) -> None:
+        """Set times as they are given, None for unknown. The version moves, as it does in a database."""
+        kept = self._kept[session_id]
+        kept.updated_at, kept.created_at, kept.change = updated_at, created_at, next(self._changes)
+        kept.items = [replace(item, created_at=items_at) for item in kept.items]
+
+    def now(self) -> datetime:
+        return self.clock
+
+    def info(self) -> StoreInfo:
+        warnings = (f"{self.frozen}; it is read but not changed",) if self.frozen else ()
+        return StoreInfo(
+            kind="memory", flavour="MemoryStore", server="memory", tables=(),
+            hazards=self.hazards, warnings=warnings, frozen=self.frozen,
+        )  # fmt: skip
+
+    def census(self, ahead_of: datetime) -> Census:
+        stamps = [kept.updated_at for kept in self._kept.values()]
+        return Census(sessions=len(stamps), ahead=sum(at is not None and at > ahead_of for at in stamps))
+
+    def sessions(
+        self,
+        query: Query,
+        *,
+        order: Order = Order.ACTIVITY,
+        limit: int | None = None,
+        after: Cursor | None = None,
+        want: Want = Want.NOTHING,
+    ) -> Iterator[SessionRef]:
+        full = [self._ref(session_id, kept) for session_id, kept in self._kept.items()]
+        if order is Order.ACTIVITY:
+            full.sort(key=_place)
+        behind = (ref for ref in full if after is None or _is_behind(ref, after))
+        return islice((_only(ref, want) for ref in behind if query.matches(ref)), limit)
+
+    def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
+        kept = self._kept.get(session_id)
+        items = list(kept.items) if kept else []
+        return iter(items if last is None else items[max(0, len(items) - last) :])
+
+    def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
+        for session_id in dict.fromkeys(session_ids):
+            for item in self.items(session_id):
+                if needle.lower() in item.text.lower():
+                    yield session_id, item
+
+    def sample(self, count: int) -> Iterator[Item]:
+        every = [item for kept in self._kept.values() for item in kept.items]
+        step = max(1, len(every) // count) if count > 0 else 1
+        return islice(iter(every[::step]), max(0, count))
+
+    def usage(self) -> Usage:
+        return Usage(total=None, free=None, orphan_items=0)
+
+    def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        present: Mapping[str, SessionRef] = {
+            change.session_id: self._ref(change.session_id, self._kept[change.session_id])
+            for change in changes
+            if change.session_id in self._kept
+        }
+        outcomes = []
+        for change, verdict in zip(changes, verdicts(changes, present, self.clock - guard.min_idle), strict=True):
+            outcome = verdict
+            if verdict is Outcome.DONE and change.session_id in self.refuses:
+                outcome = Outcome.FAILED
+            elif verdict is Outcome.DONE and self._kept.pop(change.session_id, None) is None:
+                outcome = Outcome.MISSING  # named twice
+            outcomes.append(outcome)
+        return outcomes
+
+    def close(self) -> None:
+        """Nothing is held; what was stored stays readable."""
+
+    def _ref(self, session_id: str, kept: _Kept) -> SessionRef:
+        return SessionRef(
+            id=session_id,
+            created_at=kept.created_at,
+            updated_at=kept.updated_at,
+            items=len(kept.items),
+            bytes=sum(item.size for item in kept.items),
+            newest_item_at=kept.items[-1].created_at if kept.items else None,
+            version=str(kept.change),
+        )
+
+
+def _only(ref: SessionRef, want: Want) -> SessionRef:
+    """Without what was not asked for, so that nobody comes to rely on it."""
+    sized, versioned = Want.SIZE in want, Want.VERSION in want
+    return replace(
+        ref,
+        items=ref.items if sized or versioned else None,
+        bytes=ref.bytes if sized else None,
+        newest_item_at=ref.newest_item_at if versioned else None,
+        version=ref.version if versioned else None,
+    )
+
+
+def _place(ref: SessionRef) -> tuple[float, str]:
+    return (-ref.updated_at.timestamp() if ref.updated_at else float("inf"), ref.id)
+
+
+def _is_behind(ref: SessionRef, after: Cursor) -> bool:
+    if after.activity is None:
+        return after.id is not None and ref.updated_at is None and ref.id > after.id
+    if ref.updated_at is None or ref.updated_at < after.activity:
+        return True
+    return ref.updated_at == after.activity and after.id is not None and ref.id > after.id
