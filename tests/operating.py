@@ -63,7 +63,12 @@ def sessionctl(
     command = [*COMMAND, *map(str, arguments)]
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if as_nobody else []
     done = subprocess.run(
-        [*prefix, *command], input=stdin, capture_output=True, env={**os.environ, **(env or {})}, timeout=WAIT_S * 2
+        [*prefix, *command],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **(env or {})},
+        timeout=WAIT_S * 2,
+        check=False,
     )
     return Ran(status=done.returncode, out=done.stdout, err=done.stderr)
 

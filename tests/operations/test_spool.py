@@ -40,10 +40,14 @@ def big_step(number: int) -> Step:
     return Step(session_id=f"{number:04}" + "x" * 10_000, version="1", items=1, bytes=1)
 
 
-def test_a_large_plan_goes_to_disk_without_a_name(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+def fill(spool: Spool) -> None:
     for number in range(600):
         spool.add(big_step(number))
+
+
+def test_a_large_plan_goes_to_disk_without_a_name(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    fill(spool)
     assert list(tmp_path.iterdir()) == []
     assert [step.session_id[:4] for step in spool.steps()] == [f"{number:04}" for number in range(600)]
     spool.close()
@@ -52,7 +56,6 @@ def test_a_large_plan_goes_to_disk_without_a_name(tmp_path: Path) -> None:
 def test_a_disk_that_does_not_take_it_is_a_sentence(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     spool = Spool(gone)
-    with pytest.raises(SessionctlError, match="the plan cannot be kept in .*gone"):
-        for number in range(600):
-            spool.add(big_step(number))
+    with pytest.raises(SessionctlError, match=r"the plan cannot be kept in .*gone"):
+        fill(spool)
     spool.close()
