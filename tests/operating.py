@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,10 +145,20 @@ def age(path: Path, ages: Mapping[str, float]) -> None:
 
 
 def store_of(path: Path, ages: Mapping[str, float]) -> Path:
-    """A store with one turn of four items in each session, last active so many seconds ago."""
-    write_sessions(path, {session_id: turn(number) for number, session_id in enumerate(ages)})
-    age(path, ages)
+    """A store with one turn of four items in each session, last active so many seconds ago (or a little more)."""
+    path.write_bytes(_written_once(tuple(ages.items())))
     return path
+
+
+@functools.cache
+def _written_once(ages: tuple[tuple[str, float], ...]) -> bytes:
+    """Tests that want the same store get copies of one file."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "store.db")
+        write_sessions(path, {session_id: turn(number) for number, (session_id, _) in enumerate(ages)})
+        age(path, dict(ages))
+        assert [file.name for file in path.parent.iterdir()] == ["store.db"]  # closed, nothing left in a log
+        return path.read_bytes()
 
 
 def ids_in(path: Path) -> set[str]:
