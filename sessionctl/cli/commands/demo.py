@@ -41,7 +41,8 @@ def command(
             f"{path} is there already, and demo overwrites nothing",
             hint=f"look at it with: sessionctl list -s {_quoted(path)}, or name another directory",
         )
-    out.note("writing with the SDK, which takes a few seconds to load …")
+    if output is Form.TABLE:
+        out.note("writing with the SDK, which takes a few seconds to load …")
     try:
         written = write_store(path, conversations(), datetime.now(UTC))
     except OSError as error:
