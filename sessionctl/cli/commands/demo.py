@@ -18,14 +18,15 @@ FILE = "conversations.db"
 
 def command(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to write it.", show_default="sessionctl-demo")
+        Path, typer.Argument(metavar="DIR", help="Where to write it.", show_default="sessionctl-demo")
     ] = Path("sessionctl-demo"),
     output: OutputOpt = Form.TABLE,
 ) -> None:
     """Write DIR/conversations.db: the sessions of a yarn shop's agents over the last 120 days.
 
-    The SDK's own SQLiteSession writes them: tool calls, handoffs, reasoning, images, approvals, several
-    languages, and the accidents that bring people here. A store that is there is never overwritten.
+    Written by the SDK's own SQLiteSession, with tool calls, handoffs, images, approvals and accidents.
+
+    A store that is there is never overwritten.
 
     sessionctl demo
 
