@@ -12,8 +12,11 @@ How a file may be read without writing (https://sqlite.org/wal.html, "Read-Only 
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from sessionctl.errors import (
 
 BUSY_TIMEOUT_S = 10.0
 _BLOCK = 1000
+_READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
 _WAL_VERSION = 2
 Params = Sequence[Any] | Mapping[str, Any]
@@ -52,6 +56,8 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
+        self._idle: dict[tuple[int, int] | None, list[sqlite3.Connection]] = {}  # by stamp, if immutable
+        self._lock = threading.Lock()
         with self.errors():
             self._check_header()
 
@@ -76,6 +82,30 @@ class SqliteFile:
                         ) from None
                 else:
                     return
+
+    def rows_by_range(self, sql: str, ranges: Iterable[Params]) -> Iterator[tuple[Any, ...]]:
+        """The rows of one SELECT for each of ``ranges`` in turn, read ahead on several connections.
+
+        SQLite works outside Python's lock, so that a pass over large rows is shared among cores. Each range
+        is a snapshot of its own; StoreBusy where the file was rebuilt meanwhile (VACUUM renumbers rows).
+        """
+        from concurrent.futures import Future, ThreadPoolExecutor  # not for every start
+
+        with self.errors(), ThreadPoolExecutor(_READERS, "sqlite-reader") as pool:
+            schema = self.row("PRAGMA schema_version")
+            ahead: deque[Future[list[tuple[Any, ...]]]] = deque()
+            try:
+                for params in ranges:
+                    ahead.append(pool.submit(self._whole, sql, params))
+                    if len(ahead) > 2 * _READERS:
+                        yield from ahead.popleft().result()
+                while ahead:
+                    yield from ahead.popleft().result()
+            finally:
+                for waiting in ahead:
+                    waiting.cancel()
+        if self.row("PRAGMA schema_version") != schema:
+            raise StoreBusy(f"{self.path} was rebuilt while it was being read", hint="run the command again")
 
     def row(self, sql: str, params: Params = ()) -> tuple[Any, ...]:
         """The only row of a SELECT that yields one."""
@@ -104,6 +134,7 @@ class SqliteFile:
         for connection in self._opened:
             connection.close()
         self._opened.clear()
+        self._idle.clear()
         self._reader = self._writer = None
 
     @contextmanager
@@ -140,10 +171,14 @@ class SqliteFile:
     def _blocks(self, sql: str, params: Params) -> Iterator[list[tuple[Any, ...]]]:
         connection = self._reading()
         stamp = self._stamp
-        cursor = connection.execute(sql, params)
+        cursor = connection.cursor()
         try:
+            began = False
             while True:
                 try:
+                    if not began:  # this reads already, a sort even everything
+                        cursor.execute(sql, params)
+                        began = True
                     block = cursor.fetchmany(_BLOCK)
                 except sqlite3.DatabaseError:
                     if stamp is not None and stamp != self._file_stamp():
@@ -158,6 +193,25 @@ class SqliteFile:
         finally:
             with suppress(sqlite3.ProgrammingError):  # the store was closed before this stream was
                 cursor.close()
+
+    def _whole(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
+        """All rows at once, on a connection that no other thread uses meanwhile."""
+        while True:
+            with self._lock:
+                immutable = self._wal_mode and self._wal_size() is None
+                before = self._file_stamp()
+                idle = self._idle.setdefault(before if immutable else None, [])
+                connection = idle.pop() if idle else self._open("immutable=1" if immutable else "mode=ro")
+            try:
+                found = connection.execute(sql, params).fetchall()
+            except sqlite3.DatabaseError:
+                if not immutable or before == self._file_stamp():
+                    raise
+                continue
+            if not immutable or before == self._file_stamp():
+                with self._lock:
+                    idle.append(connection)
+                return found
 
     def _reading(self) -> sqlite3.Connection:
         """The reading connection for the file's present state."""
@@ -201,8 +255,12 @@ def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
             return StoreUnavailable(f"{path} cannot be opened: {error}")
         case sqlite3.SQLITE_FULL:
             return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return StoreNotUnderstood(f"{path} is damaged or not a SQLite database: {error}")
+        case sqlite3.SQLITE_CORRUPT:  # not StoreNotUnderstood: a fleet must not pass over it as no store
+            return StoreUnavailable(
+                f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return StoreNotUnderstood(f"{path} is not a SQLite database: {error}")
         case sqlite3.SQLITE_IOERR:
             return StoreUnavailable(f"{path}: the disk reported an error ({error})")
     return SessionctlError(f"{path}: SQLite said: {error}")

@@ -40,6 +40,7 @@ from sessionctl.stores.recheck import verdicts
 
 _CHUNK = 500
 _SCAN_ABOVE = 20_000
+_RANGE = 2000
 _SAMPLE_RUN = 100
 _STAMP = "%Y-%m-%d %H:%M:%S"
 
@@ -171,11 +172,12 @@ class Adapter(Store):
     ) -> Iterator[SessionRef]:
         """Pages until ``limit`` sessions match: SQL may let through a few that the exact decision does not."""
         left = limit
+        whole = order is Order.PHYSICAL and limit is None and not ids and Want.SIZE in want
         while left is None or left > 0:
             page = None if query.measures or order is Order.PHYSICAL else left
-            sql, params = self._rows_of(query, ids, order, page, after, want)
+            sql, params = self._rows_of(query, ids, order, page, after, want, whole=whole)
             seen, ref = 0, None
-            for row in self._file.rows(sql, params):
+            for row in self._pass(sql, params) if whole else self._file.rows(sql, params):
                 seen, ref = seen + 1, self._ref(row, want)
                 if query.matches(ref):
                     left = None if left is None else left - 1
@@ -184,14 +186,35 @@ class Adapter(Store):
                 return
             after = Cursor(activity=ref.updated_at, id=ref.id)
 
+    def _pass(self, sql: str, params: list[Any]) -> Iterator[tuple[Any, ...]]:
+        """All rows in physical order, cut into ranges of rowids that are read side by side."""
+        first, last = self._file.row(f"SELECT min(rowid), max(rowid) FROM {self._sessions}")
+        if first is None or last - first < 2 * _RANGE:
+            return self._file.rows(sql, [*params, first, last])
+        ranges = ([*params, start, start + _RANGE - 1] for start in range(first, last + 1, _RANGE))
+        return self._file.rows_by_range(sql, ranges)
+
     def _rows_of(
-        self, query: Query, ids: Sequence[str], order: Order, limit: int | None, after: Cursor | None, want: Want
+        self,
+        query: Query,
+        ids: Sequence[str],
+        order: Order,
+        limit: int | None,
+        after: Cursor | None,
+        want: Want,
+        *,
+        whole: bool = False,
     ) -> tuple[str, list[Any]]:
-        """Rows (session_id, created_at, updated_at, items, bytes, newest id, newest time) and their parameters."""
+        """Rows (session_id, created_at, updated_at, items, bytes, newest id, newest time) and their parameters.
+
+        ``whole``: the first and last rowid of a range are to follow as two more parameters.
+        """  # fmt: skip
         clauses, params = _conditions(query, after)
         if ids:
             clauses.append(f"session_id IN ({_places(ids)})")
             params += map(_bound, ids)
+        if whole:
+            clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
         by = "rowid" if order is Order.PHYSICAL else "updated_at DESC, session_id"
         page = f"SELECT session_id, created_at, updated_at FROM {self._sessions}{where} ORDER BY {by}"
