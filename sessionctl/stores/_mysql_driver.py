@@ -70,9 +70,7 @@ STREAM_WRITE_TIMEOUT_S = 3600
 _REFUSED = frozenset({1044, 1045, 1130, 1142, 1143, 1227, 1290, 1370, 1410, 1698, 1792, 1836, 1251, 3118, 3159})
 _BUSY = frozenset({1205, 1213, 1020, 3572})
 _CANCELLED = frozenset({1317, 1969, 3024})
-_UNAVAILABLE = frozenset(
-    {1040, 1053, 1152, 1153, 1158, 1159, 1160, 1161, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2013}
-)
+_UNAVAILABLE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, *range(2002, 2007), 2013, 2026})
 
 
 def connection_arguments(address: StoreAddress) -> tuple[URL, dict[str, Any]]:
@@ -173,7 +171,7 @@ def translate(error: Exception, address: StoreAddress) -> SessionctlError:
         return StoreBusy(f"{address} cancelled the statement: {reason}", hint="raise its limit on statement time")
     if number in (1146, 1054):
         return StoreNotUnderstood(f"the tables of {address} changed while they were read: {reason}")
-    if number in _UNAVAILABLE or not number:
+    if number in _UNAVAILABLE or number < 1000:  # the small ones are the operating system's
         return StoreUnavailable(f"{address} cannot be reached: {reason}")
     return SessionctlError(f"{address} reported an error: {reason}")
 

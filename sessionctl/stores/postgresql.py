@@ -82,7 +82,8 @@ class Adapter(SqlStore):
                 self._is_utf8 = encoding in ("UTF8", "SQL_ASCII")
                 self._look_closely("postgresql", read_layout(connection, address))
                 # Refused rights and unknown zones show here rather than in the middle of something.
-                connection.execute(select(*self._session_columns(), func.timezone(self._zone, func.now())).limit(0))
+                connection.execute(select(func.timezone(self._zone, func.now())))
+                connection.execute(select(*self._session_columns()).limit(0))
                 connection.execute(select(*self._item_columns()).limit(0))
         except BaseException:
             self.close()
