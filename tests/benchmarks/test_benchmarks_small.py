@@ -1,0 +1,195 @@
+"""The benchmarks in small: the generator makes what it says, and every measure runs. Never how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import measures
+from benchmarks.engines import Engine
+from benchmarks.figures import Figure, Target, table
+from benchmarks.generator import IDLE, LARGEST, SMALLEST, SPAN, Generated, Scale
+from benchmarks.server_engines import Mariadb, Postgresql
+from benchmarks.sqlite_engine import Sqlite
+
+from sessionctl.core.model import Want
+from sessionctl.core.selector import Query
+from sessionctl.stores import open_store
+
+SCALE = Scale(sessions=3000, items=4)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            yield Sqlite(SCALE, tmp_path_factory.mktemp("engine"))
+        elif request.param == "postgresql":
+            yield Postgresql(SCALE, request.getfixturevalue("postgres_server"), stack)
+        else:
+            yield Mariadb(SCALE, request.getfixturevalue("mysql_server"), stack)
+
+
+def test_the_generator_makes_the_same_rows_every_time() -> None:
+    first, second = (Generated(SCALE, NOW, compact=False) for _ in range(2))
+    assert list(first.items()) == list(second.items()) == list(first.items())
+    assert list(first.sessions()) == list(second.sessions())
+    assert list(Generated(Scale(sessions=3000, items=4, seed=1), NOW, compact=False).items()) != list(first.items())
+
+
+def test_generated_items_are_sound_and_of_the_size_said() -> None:
+    generated = Generated(SCALE, NOW, compact=True)
+    rows = list(generated.items())
+    sizes = [len(row.text.encode()) for row in rows]
+    assert len(rows) == 12_000
+    assert min(sizes) >= SMALLEST - 10
+    assert max(sizes) <= LARGEST
+    assert 900 <= sum(sizes) / len(sizes) <= 1000
+    calls: Counter[tuple[str, str, str]] = Counter()
+    for row in rows:
+        item = json.loads(row.text)
+        assert json.dumps(item, separators=(",", ":")) == row.text
+        if "call_id" in item:
+            calls[row.session_id, item["call_id"], item["type"]] += 1
+    assert set(calls.values()) == {1}
+    assert {(s, c) for s, c, kind in calls if kind == "function_call"} >= {
+        (s, c) for s, c, kind in calls if kind == "function_call_output"
+    }
+
+
+def test_generated_sessions_are_interleaved_and_spread_over_the_time_said() -> None:
+    generated = Generated(SCALE, NOW, compact=False)
+    sessions, items = list(generated.sessions()), list(generated.items())
+    stamps = sorted(session.updated_at for session in sessions)
+    assert len({session.id for session in sessions}) == 3000
+    assert stamps[-1] == NOW - IDLE
+    assert stamps[0] >= NOW - IDLE - SPAN
+    assert stamps[-1] - stamps[0] > SPAN / 2
+    assert generated.older == sum(stamp < generated.middle for stamp in stamps)
+    assert 1450 <= generated.older <= 1500
+    neighbours = sum(a.session_id == b.session_id for a, b in pairwise(items))
+    assert neighbours < len(items) / 2  # the pairs of one append, and a few by chance
+    last: dict[str, datetime] = {}
+    for item in items:
+        assert item.created_at >= last.get(item.session_id, datetime.min.replace(tzinfo=UTC))
+        last[item.session_id] = item.created_at
+    assert last == {session.id: session.updated_at for session in sessions}
+
+
+def test_the_store_is_what_the_sdk_reads_and_the_port_sees(engine: Engine) -> None:
+    expected: dict[str, list[Any]] = {}
+    for item in engine.generated.items():
+        expected.setdefault(item.session_id, []).append(json.loads(item.text))
+    chosen = engine.generated.newest(1)[0]
+    assert asyncio.run(_read_by_sdk(engine, chosen)) == expected[chosen]
+    with open_store(engine.address) as store:
+        found = {ref.id: ref for ref in store.sessions(Query(), want=Want.SIZE)}
+        assert not store.info().warnings
+    assert {ref.id: (ref.updated_at, ref.items) for ref in found.values()} == {
+        session.id: (session.updated_at, 4) for session in engine.generated.sessions()
+    }
+
+
+async def _read_by_sdk(engine: Engine, session_id: str) -> list[Any]:
+    if engine.address.path is not None:
+        from agents import SQLiteSession
+
+        session = SQLiteSession(session_id, engine.address.path)
+        try:
+            return list(await session.get_items())
+        finally:
+            session.close()
+    from agents.extensions.memory import SQLAlchemySession
+
+    driver = {"postgresql": "asyncpg", "mysql": "aiomysql"}[engine.address.scheme]
+    url = engine.address.url.replace("://", f"+{driver}://", 1)
+    stored = SQLAlchemySession.from_url(session_id, url=url)
+    try:
+        return list(await stored.get_items())
+    finally:
+        await stored.engine.dispose()
+
+
+def test_list_and_stats_are_measured(engine: Engine) -> None:
+    figures = [*measures.listing(engine, 2, calls=1), *measures.stats(engine, 2)]
+    assert [figure.name for figure in figures] == ["newest 50 with sizes", "work on items", "full stats"]
+    _are_sane(figures)
+    assert figures[1].holds, "list --limit 50 works on the items of other sessions"
+
+
+def test_work_on_the_items_of_other_sessions_would_show(engine: Engine) -> None:
+    def everything(address: Any) -> None:
+        with open_store(address) as store:
+            assert len(list(store.sessions(Query(), want=Want.SIZE))) == 3000
+
+    counted, needed, _ = engine.work_on_items(everything)
+    assert counted > 1.2 * needed
+
+
+def test_purge_is_measured_and_takes_exactly_the_older_half(engine: Engine, tmp_path: Path) -> None:
+    before = engine.left(engine.address)
+    figures = list(measures.purge(engine, tmp_path, 1, sample=5))
+    assert len(figures) == 4
+    _are_sane(figures)
+    assert engine.left(engine.address) == before == (3000, 12_000)
+
+
+def test_memory_is_measured(tmp_path: Path) -> None:
+    whole, tenth = Sqlite(SCALE, tmp_path), Sqlite(Scale(sessions=300, items=4), tmp_path)
+    figures = list(measures.memory(whole, tenth, tmp_path, 1))
+    assert [figure.name for figure in figures] == ["stats", "list", "purge --dry-run"]
+    _are_sane(figures)
+    assert all(10 < figure.ours[0] < 500 for figure in figures)
+
+
+def test_startup_is_measured_and_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    figures = list(measures.startup(Sqlite(Scale(sessions=50, items=2), tmp_path), tmp_path, 1, calls=1))
+    _are_sane(figures)
+    assert [figure.note for figure in figures] == ["imports nothing heavy"] * 2
+
+
+def test_the_documented_line_runs(tmp_path: Path) -> None:
+    saved = tmp_path / "figures.json"
+    command = [
+        sys.executable, str(Path(measures.__file__).with_name("run.py")), "--engine", "sqlite", "--sessions", "60",
+        "--items", "4", "--rounds", "1", "--only", "list,stats", "--json", str(saved), "--directory", str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "newest 50 with sizes" in done.stdout
+    found = json.loads(saved.read_text())
+    assert {figure["measure"] for figure in found["figures"]} == {"list", "stats"}
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_a_figure_is_the_median_of_the_rounds_against_its_target() -> None:
+    figure = Figure(
+        measure="m",
+        engine="e",
+        name="n",
+        unit="s",
+        ours=(1.0, 9.0, 4.0),
+        baseline=(1.0, 3.0, 2.0),
+        target=Target(ratio=2),
+    )
+    assert (figure.ratios, figure.ratio, figure.holds) == ((1.0, 3.0, 2.0), 2.0, True)
+    assert not Target(ratio=2.5, at_least=True).holds(figure.ratio)
+    assert "1.00-3.00  <= 2    ok" in table([figure])
+
+
+def _are_sane(figures: list[Figure]) -> None:
+    for figure in figures:
+        assert figure.ours, figure
+        assert all(value > 0 and math.isfinite(value) for value in (*figure.ours, *figure.baseline)), figure
+        assert table([figure])
