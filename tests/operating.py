@@ -26,6 +26,7 @@ from sessionctl.testing.case import turn
 WAIT_S = 30
 COMMAND = (sys.executable, "-m", "sessionctl")
 DAY = 86400.0
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def sessionctl(
 ) -> Ran:
     """Run the program in a process of its own, without a terminal."""
     command = [*COMMAND, *map(str, arguments)]
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if as_nobody else []
+    prefix = AS_NOBODY if as_nobody else ()
     done = subprocess.run(
         [*prefix, *command],
         input=stdin,

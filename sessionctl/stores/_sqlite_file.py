@@ -52,6 +52,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._real = Path(os.path.realpath(path))  # side files lie beside what a symbolic link leads to
         self._opened: list[sqlite3.Connection] = []
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
@@ -164,7 +165,7 @@ class SqliteFile:
 
     def _wal_size(self) -> int | None:
         try:
-            return Path(f"{self.path}-wal").stat().st_size
+            return Path(f"{self._real}-wal").stat().st_size
         except FileNotFoundError:
             return None
 
@@ -224,6 +225,19 @@ class SqliteFile:
         self._reader = self._open("immutable=1" if immutable else "mode=ro")
         return self._reader
 
+    def _refuse_to_make_an_index(self) -> None:
+        """A log without its index (restored so from a backup) makes every reader write one.
+
+        SQLite gives it the file's owner where it may; anybody else's would shut the application out.
+        """
+        if not self._wal_mode or self._wal_size() is None or Path(f"{self._real}-shm").exists():
+            return
+        if os.geteuid() not in (0, self._real.stat().st_uid) and os.access(self._real.parent, os.W_OK):
+            raise StoreUnavailable(
+                f"{self.path} has a log without an index, which only its owner can make",
+                hint="open it once with its application, or run this as its owner",
+            )
+
     def _file_stamp(self) -> tuple[int, int]:
         stat = self.path.stat()
         return stat.st_size, stat.st_mtime_ns
@@ -236,6 +250,8 @@ class SqliteFile:
 
     def _open(self, how: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path.absolute()))}?{how}"
+        if how == "mode=ro":
+            self._refuse_to_make_an_index()
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
