@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from sessionctl.cli.context import current
-from sessionctl.core.text import visible
+from sessionctl.core.text import cell_width, visible
 from sessionctl.errors import ConfirmationRequired, UsageError
 
 if TYPE_CHECKING:
@@ -146,13 +147,19 @@ class Output:
         table = Table(
             box=None, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold"
         )
-        for column in shown:
-            overflow: Literal["fold", "ellipsis"] = "fold" if column.fold else "ellipsis"
+        rows = [[column.text(record) for column in shown] for record in records]
+        for number, column in enumerate(shown):
+            longest = max((cell_width(row[number]) for row in rows), default=0)
             table.add_column(
-                column.header, justify=column.justify, style=column.style, overflow=overflow, no_wrap=not column.fold
+                column.header,
+                justify=column.justify,
+                style=column.style,
+                overflow="fold",
+                no_wrap=not column.fold,
+                min_width=None if column.fold else longest,  # only what folds gives way on a narrow screen
             )
-        for record in records:
-            table.add_row(*(Text(column.text(record)) for column in shown))
+        for row in rows:
+            table.add_row(*map(Text, row))
         console = console or self.console
         if console.is_terminal:
             console.print(table)
@@ -189,6 +196,7 @@ class Output:
 
     def _json_array(self, key: str, records: Iterable[Record], tail: Callable[[], Record]) -> None:
         write = sys.stdout.write
+        records = _begun(records)
         write(f'{{"schema": {to_json(SCHEMA)}, {to_json(key)}: [')
         separator = ""
         for record in records:
@@ -199,6 +207,7 @@ class Output:
 
     def _csv(self, columns: Sequence[Column], records: Iterable[Record]) -> None:
         clean = visible if sys.stdout.isatty() else _as_is
+        records = _begun(records)
         writer = csv.writer(_Surrogates(), lineterminator="\n")
         keys = list(dict.fromkeys(column.key for column in columns if column.key))
         writer.writerow(keys)
@@ -213,6 +222,12 @@ class _Surrogates:
     def write(self, text: str) -> int:
         sys.stdout.flush()
         return sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _begun(records: Iterable[Record]) -> Iterator[Record]:
+    """The same, with the first already fetched: a store that cannot be read fails before anything is written."""
+    rest = iter(records)
+    return chain(list(islice(rest, 1)), rest)
 
 
 def _as_is(text: str) -> str:

@@ -9,7 +9,7 @@ from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped
-from sessionctl.core.units import exact_duration, format_duration, format_size, format_time
+from sessionctl.core.units import exact_duration, format_age, format_minute, format_second, format_size
 
 _SHOWN = 10
 _SKIP_WORDS = {
@@ -48,7 +48,7 @@ def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = Fa
 
 def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     yield f"Plan: {header.command} in {header.store} (from {header.origin})"
-    yield f"  store time  {format_time(header.store_time)}, {header.sessions_in_store:,} sessions in the store"
+    yield f"  store time  {format_second(header.store_time)}, {header.sessions_in_store:,} sessions in the store"
     for clause in header.criteria or ("every session",):
         yield f"  selects     {clause}"
     yield f"  matches     {totals_text(header.matched)}"
@@ -72,15 +72,15 @@ def _step_records(plan: Plan, count: int) -> Iterator[Record]:
         at = step.last_activity
         yield {
             "session_id": step.session_id,
-            "last_activity": format_time(at),
-            "idle": format_duration(plan.header.store_time - at) if at else None,
+            "last_activity": format_minute(at),
+            "idle": format_age(plan.header.store_time - at) if at else None,
             "items": step.items,
             "size": format_size(step.bytes),
         }
 
 
 _STEP_COLUMNS = (
-    Column(key="session_id", header="SESSION"),
+    Column(key="session_id", header="SESSION", fold=True),
     Column(key="last_activity", header="LAST ACTIVITY"),
     Column(key="idle", header="IDLE", justify="right"),
     Column(key="items", header="ITEMS", justify="right"),

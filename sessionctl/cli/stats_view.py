@@ -7,7 +7,7 @@ from typing import Any
 
 from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.plan import Totals
-from sessionctl.core.units import format_duration, format_size, format_time
+from sessionctl.core.units import format_age, format_minute, format_size, format_time
 from sessionctl.operations.stats import Share, Stats
 
 _BAR = 24
@@ -77,7 +77,7 @@ def show_stats(out: Output, stats: Stats, parts: Sequence[Stats]) -> None:
         out.table(_histogram_columns(title), _histogram_records(buckets, stats.totals.sessions))
     if stats.top:
         out.line()
-        several = [Column(key="store", header="STORE")] if stats.store is None else []
+        several = [Column(key="store", header="STORE", fold=True)] if stats.store is None else []
         out.table([*several, *_TOP], _top_records(stats))
     mark = "" if stats.sampled_all else "~"
     for title, shares in (("KIND OF ITEM", stats.by_type), ("TOOL (calls and outputs)", stats.by_tool)):
@@ -106,7 +106,7 @@ def _head(stats: Stats, parts: Sequence[Stats]) -> Iterator[str]:
 
 
 _STORES = (
-    Column(key="store", header="STORE"),
+    Column(key="store", header="STORE", fold=True),
     Column(key="sessions", header="SESSIONS", justify="right"),
     Column(key="items", header="ITEMS", justify="right"),
     Column(key="size", header="SIZE", justify="right"),
@@ -137,7 +137,7 @@ def _histogram_records(buckets: Mapping[str, Totals], sessions: int) -> Iterator
 
 
 _TOP = (
-    Column(key="session_id", header="LARGEST SESSIONS"),
+    Column(key="session_id", header="LARGEST SESSIONS", fold=True),
     Column(key="idle", header="IDLE", justify="right"),
     Column(key="items", header="ITEMS", justify="right"),
     Column(key="size", header="SIZE", justify="right"),
@@ -150,7 +150,7 @@ def _top_records(stats: Stats) -> Iterator[Record]:
         yield {
             "store": store,
             "session_id": ref.id,
-            "idle": format_duration(now - at) if at and now else format_time(at),
+            "idle": format_age(now - at) if at and now else format_minute(at),
             "items": f"{ref.items or 0:,}",
             "size": format_size(ref.bytes or 0),
         }
@@ -158,7 +158,7 @@ def _top_records(stats: Stats) -> Iterator[Record]:
 
 def _share_columns(title: str, mark: str) -> Sequence[Column]:
     return (
-        Column(key="name", header=title),
+        Column(key="name", header=title, fold=True),
         Column(key="items", header=f"{mark}ITEMS", justify="right"),
         Column(key="size", header=f"{mark}SIZE", justify="right"),
         Column(key="share", header="SHARE", justify="right"),

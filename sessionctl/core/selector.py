@@ -16,7 +16,7 @@ from functools import cached_property
 
 from sessionctl.core.model import SessionRef
 from sessionctl.core.tokens import estimate_tokens
-from sessionctl.core.units import exact_duration, format_size, format_time
+from sessionctl.core.units import exact_duration, format_second, format_size
 
 _OPERATORS: dict[str, Callable[[datetime, datetime], bool]] = {
     "<": operator.lt,
@@ -162,9 +162,7 @@ class Selector:
         said += [f"id matches {glob}" for glob in self.globs] + [f"id does not match {glob}" for glob in self.excluded]
         for age, words in ((self.older_than, "at or before"), (self.newer_than, "after")):
             if age is not None:
-                said.append(
-                    f"last activity {words} {format_time(now - age)} ({exact_duration(age)} before {format_time(now)})"
-                )
+                said.append(f"last activity {words} {format_second(now - age)}, {exact_duration(age)} ago")
         for at, words in (
             (self.before, "last activity before"),
             (self.after, "last activity at or after"),
@@ -172,7 +170,7 @@ class Selector:
             (self.created_after, "created at or after"),
         ):
             if at is not None:
-                said.append(f"{words} {format_time(at)}")
+                said.append(f"{words} {format_second(at)}")
         said += [f"at least {self.min_items} items"] if self.min_items is not None else []
         said += [f"at least {format_size(self.min_bytes)}"] if self.min_bytes is not None else []
         said += [f"at least {self.min_tokens} tokens (estimate)"] if self.min_tokens is not None else []

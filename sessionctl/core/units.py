@@ -51,6 +51,11 @@ def format_duration(value: timedelta) -> str:
     return " ".join(out) or "0s"
 
 
+def format_age(value: timedelta) -> str:
+    """The largest unit alone, for columns: ``"3d"``, ``"12s"``."""
+    return format_duration(value).split(" ")[0]
+
+
 def exact_duration(value: timedelta) -> str:
     """The shortest text that ``parse_duration`` reads back as ``value`` (whole seconds)."""
     rest, out = int(value.total_seconds()), ""
@@ -96,3 +101,13 @@ def parse_time(text: str) -> datetime:
 def format_time(value: datetime | None) -> str | None:
     """RFC 3339 in UTC with ``Z``; fractions only where there are any. None stays None (JSON null)."""
     return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def format_minute(value: datetime | None) -> str | None:
+    """A time to the minute, for columns: ``"2026-11-23 16:06Z"``."""
+    return None if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+
+
+def format_second(value: datetime) -> str:
+    """RFC 3339 without a fraction, for sentences."""
+    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -111,13 +111,13 @@ def _failed(trip: Any) -> dict[str, Any]:
 
 def _record(listed: Listed) -> Record:
     from sessionctl.cli.records import session_record
-    from sessionctl.core.units import format_duration
+    from sessionctl.core.units import format_age
 
     record = session_record(listed.store, listed.ref)
     at = listed.ref.last_activity
     if listed.hit is not None:
         record["match"] = listed.hit
-    return _Shown(record, idle=format_duration(listed.store_time - at) if at else "unknown")
+    return _Shown(record, idle=format_age(listed.store_time - at) if at else "unknown")
 
 
 class _Shown(dict[str, Any]):
@@ -132,14 +132,22 @@ def _columns(*, several: bool, searched: bool) -> list[Column]:
     from sessionctl.core.units import format_size
 
     return [
-        *([Column(key="store", header="STORE")] if several else [Column(key="store", header="STORE", wide=True)]),
-        Column(key="session_id", header="SESSION"),
+        *(
+            [Column(key="store", header="STORE", fold=True)]
+            if several
+            else [Column(key="store", header="STORE", wide=True)]
+        ),
+        Column(key="session_id", header="SESSION", fold=True),
         Column(key="created_at", header="CREATED", wide=True),
         Column(key="updated_at", header="UPDATED", wide=True),
-        Column(key="last_activity", header="LAST ACTIVITY"),
+        Column(key="last_activity", header="LAST ACTIVITY", show=lambda r: _minute(r["last_activity"])),
         Column(key="", header="IDLE", justify="right", show=lambda r: getattr(r, "idle", "")),
         Column(key="items", header="ITEMS", justify="right"),
         Column(key="bytes", header="SIZE", justify="right", show=lambda r: format_size(r["bytes"])),
         Column(key="tokens", header="~TOKENS", justify="right", wide=True),
         *([Column(key="match", header="MATCH", fold=True)] if searched else []),
     ]
+
+
+def _minute(stamp: str | None) -> str:
+    return "unknown" if stamp is None else stamp[:16].replace("T", " ") + "Z"
