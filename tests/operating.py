@@ -151,12 +151,31 @@ def store_of(path: Path, ages: Mapping[str, float]) -> Path:
     return path
 
 
+_BY_SDK = 60
+
+
+def _multiply(path: Path, names: Sequence[str]) -> None:
+    """Sessions beyond the first are copies, row by row, of what the SDK wrote: that is a hundred times faster."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for number, name in enumerate(names[_BY_SDK:]):
+            pair = (name, names[number % _BY_SDK])
+            db.execute("INSERT INTO agent_sessions (session_id) VALUES (?)", pair[:1])
+            db.execute(
+                "INSERT INTO agent_messages (session_id, message_data) "
+                "SELECT ?, message_data FROM agent_messages WHERE session_id = ? ORDER BY id",
+                pair,
+            )
+
+
 @functools.cache
 def _written_once(ages: tuple[tuple[str, float], ...]) -> bytes:
     """Tests that want the same store get copies of one file."""
-    with tempfile.TemporaryDirectory() as directory:
+    memory = Path("/dev/shm")  # where the SDK's commits wait for no disk
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
         path = Path(directory, "store.db")
-        write_sessions(path, {session_id: turn(number) for number, (session_id, _) in enumerate(ages)})
+        names = [session_id for session_id, _ in ages]
+        write_sessions(path, {session_id: turn(number) for number, session_id in enumerate(names[:_BY_SDK])})
+        _multiply(path, names)
         age(path, dict(ages))
         assert [file.name for file in path.parent.iterdir()] == ["store.db"]  # closed, nothing left in a log
         return path.read_bytes()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from sessionctl.errors import (
 )
 
 BUSY_TIMEOUT_S = 10.0
+_TURN_MS = 200
 _BLOCK = 1000
 _READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
@@ -118,7 +120,7 @@ class SqliteFile:
         """A write transaction that holds the write lock from its start; rolled back on any error."""
         with self.errors():
             connection = self._writing()
-            connection.execute("BEGIN IMMEDIATE")
+            _begin_immediate(connection)
             try:
                 yield connection
             except BaseException:
@@ -258,6 +260,23 @@ class SqliteFile:
         connection.text_factory = _decode
         self._opened.append(connection)
         return connection
+
+
+def _begin_immediate(connection: sqlite3.Connection) -> None:
+    """Wait for the write lock in short turns: Python's signal handlers only run between them."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    connection.execute(f"PRAGMA busy_timeout = {_TURN_MS}")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
 
 
 def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
