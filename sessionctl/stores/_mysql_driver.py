@@ -139,6 +139,8 @@ def make_engine(address: StoreAddress, settings: dict[str, Any]) -> Engine:
         with connection.cursor() as cursor:
             for name, value in settings.items():
                 cursor.execute(f"SET SESSION {name} = %s", (value,))
+            # MariaDB does not see that a session's columns follow from its primary key.
+            cursor.execute("SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')")
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
     event.listen(engine, "connect", prepare)

@@ -369,15 +369,17 @@ class SqlReader(Store):
         self, query: Query, conditions: list[Condition], order: Order, want: Want
     ) -> Iterator[SessionRef]:
         """Sessions with their sizes from one pass over all items."""
+        for row in self._stream(self._ordered(self._whole(query, conditions, want), order, joined=True)):
+            yield self._with_measure(self._ref(row), row, want)
+
+    def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
         sums = select(self._messages.c.session_id, *self._sums(want)).group_by(self._messages.c.session_id).subquery()
         added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at") if name in sums.c]
-        statement = (
+        return (
             select(*self._session_columns(), *added)
             .select_from(self._sessions.join(sums, self._same_id(sums.c.session_id), isouter=True))
             .where(*conditions, *self._size_bounds(query, sums.c))
         )
-        for row in self._stream(self._ordered(statement, order, joined=True)):
-            yield self._with_measure(self._ref(row), row, want)
 
     def _size_bounds(self, query: Query, sums: Any) -> list[Condition]:
         """What spares rows; ``matches`` decides."""

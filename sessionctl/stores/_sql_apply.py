@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, Executable, Select, delete, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome, Want
@@ -67,6 +67,10 @@ class SqlStore(SqlItemReader):
     @abstractmethod
     def _is_key(self, keys: Sequence[Any]) -> Any:
         """The item has one of these keys."""
+
+    def _deletion_of(self, keys: Sequence[Any]) -> Executable:
+        """The statement that deletes the items with these keys, and locks no others."""
+        return delete(self._messages).where(self._is_key(keys))
 
     @abstractmethod
     def _is_refusal(self, error: DBAPIError) -> bool:
@@ -202,7 +206,7 @@ class SqlStore(SqlItemReader):
                 select(m.c.id).select_from(s.join(m, self._owns())).where(self._is_exactly_any(s.c.session_id, ids))
             )
             for some in chunked(keys.scalars().all(), _KEYS):
-                deleted = connection.execute(delete(m).where(self._is_key(some))).rowcount
+                deleted = connection.execute(self._deletion_of(some)).rowcount
                 if deleted != len(some) and connection.execute(select(m.c.id).where(self._is_key(some))).first():
                     raise _Refused  # and not merely popped by the SDK meanwhile
         if connection.execute(delete(s).where(self._is_exactly_any(s.c.session_id, ids))).rowcount != len(ids):

@@ -9,6 +9,7 @@ index serves, and compare octets on top where it matters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Column,
     Connection,
     CursorResult,
+    Executable,
     LargeBinary,
     Select,
     and_,
@@ -35,7 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Capabilities, Pace, Recheck, Usage
+from sessionctl.core.model import Capabilities, Pace, Recheck, Usage, Want
+from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._mysql_driver import error_number, make_engine, translate
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
@@ -185,6 +188,12 @@ class Adapter(SqlStore):
     def _physical(self, *, joined: bool) -> list[Expression]:  # noqa: ARG002
         return [self._sessions.c.session_id.expression]  # InnoDB keeps rows in the order of their primary key
 
+    def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:  # noqa: ARG002
+        # Grouped items would be a table without an index here, read once for every handful of sessions.
+        joined = self._sessions.join(self._messages, self._owns(), isouter=True)
+        statement = select(*self._session_columns(), *self._sums(want)).select_from(joined)
+        return statement.where(*conditions).group_by(self._sessions.c.session_id)
+
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
         # The driver reads all that is still to come when its cursor is closed, and again when its result is
         # let go: tell both that there is nothing, and drop the connection with the rest of the rows in it.
@@ -233,6 +242,16 @@ class Adapter(SqlStore):
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         return statement.with_for_update(read=True) if self._repeats else statement
+
+    def _deletion_of(self, keys: Sequence[Any]) -> Executable:
+        # Over a list of keys the optimizer may read the whole table, and then the deletion waits for every open
+        # append. Joined from the keys, in this order, each item is looked up by its primary key.
+        if not self._skips_locked:  # as old as that, the server has no JSON_TABLE either
+            return super()._deletion_of(keys)
+        messages = self._engine.dialect.identifier_preparer.format_table(self._messages).replace(":", "\\:")
+        listed = "JSON_TABLE(:listed, '$[*]' COLUMNS (id BIGINT PATH '$'))"
+        statement = f"DELETE m FROM {listed} k STRAIGHT_JOIN {messages} m FORCE INDEX (PRIMARY) ON m.id = k.id"
+        return text(statement).bindparams(listed=json.dumps([int(key) for key in keys]))
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS
