@@ -96,7 +96,10 @@ def _refusals(job: Job, plans: Sequence[Planned]) -> tuple[str, ...]:
 def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: tuple[str, ...], began: float) -> int:
     """Show the plans. The forms for programs print the sessions (name, jsonl) or the report (json)."""
     elapsed = time.monotonic() - began
-    reports = [foresee(p.plan, max_sessions=job.limits.max_sessions, refused=refused, elapsed_s=elapsed) for p in plans]
+    reports: list[Report] = []
+    for planned in plans:
+        most = job.limits.less(sum(r.removed.sessions for r in reports), 0).max_sessions
+        reports.append(foresee(planned.plan, max_sessions=most, refused=refused, elapsed_s=elapsed))
     for sentence in refused:
         out.warn(f"a real run would refuse: {sentence}")
     if out.form.for_people:
@@ -129,14 +132,17 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if not out.confirm(f"Delete {sessions} sessions from {where}? This cannot be undone.", yes=job.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     ledger = Ledger.open(state_dir(current().env) / FILE_NAME)
-    reports = []
+    reports: list[Report] = []
+    began = time.monotonic()
     with stopping(out) as stop:
         for plan in plans:
             if stop:
                 reports.append(_not_reached(plan.header, stop))
                 continue
+            # Limits are the run's: what one store used up is not there for the next.
+            left = job.limits.less(sum(r.removed.sessions for r in reports), time.monotonic() - began)
             try:
-                reports.append(_apply(job, out, plan, ledger, stop))
+                reports.append(_apply(replace(job, limits=left), out, plan, ledger, stop))
             except SessionctlError as error:
                 if len(plans) == 1:
                     raise

@@ -42,6 +42,16 @@ class Limits:
     max_sessions: int | None = None
     max_runtime: timedelta | None = None
 
+    def less(self, sessions: int, seconds: float) -> Limits:
+        """What is left of them for the next store of a run."""
+        return replace(
+            self,
+            max_sessions=None if self.max_sessions is None else max(0, self.max_sessions - sessions),
+            max_runtime=None
+            if self.max_runtime is None
+            else max(timedelta(0), self.max_runtime - timedelta(seconds=seconds)),
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:

@@ -281,6 +281,17 @@ class TestLimits:
         assert done.json["stopped"] == ("limit" if status else "done")
         assert done.json["removed"] == dry.json["removed"]
 
+    def test_max_sessions_counts_over_all_stores(self, tmp_path: Path) -> None:
+        stores = [store_of(tmp_path / f"{name}.db", dict.fromkeys("pqr", 9 * DAY)) for name in "ab"]
+        where = ["-s", str(tmp_path / "*.db"), "--older-than", "1d", "--max-sessions", "4", "-o", "json"]
+        foreseen = in_process("purge", *where, "-n").json
+        done = in_process("purge", *where, "--yes")
+        assert done.status == 4
+        for json in (foreseen, done.json):
+            assert [part["removed"]["sessions"] for part in json["stores"]] == [3, 1]
+            assert json["remaining"]["sessions"] == 2
+        assert [len(ids_in(store)) for store in stores] == [0, 2]
+
     def test_max_runtime(self, store: Path) -> None:
         flags: list[Any] = ["--rate", "10", "--batch-size", "1", "--max-runtime", "0.2s"]
         done = purge(store, "--older-than", "20d", "--yes", "-o", "json", *flags)
