@@ -230,9 +230,8 @@ class Writer:
         await task
 
     async def _run(self, command: Command, stop: asyncio.Event) -> None:
-        ids = command.get("sessions")
         for number in range(sys.maxsize):
-            session_id = ids[number % len(ids)] if ids else f"live-{random.randrange(command['fresh'])}-{command['id']}"
+            session_id = self._next_session(command, number)
             items = [
                 {"role": "user", "content": f"live {number}.{part} {uuid.uuid4().hex}"}
                 for part in range(command.get("items_per_append", 1))
@@ -245,6 +244,12 @@ class Writer:
             except TimeoutError:
                 continue
             return
+
+    def _next_session(self, command: Command, number: int) -> str:
+        ids = command.get("sessions")
+        if not ids:
+            return f"live-{random.randrange(command['fresh'])}-{command['id']}"
+        return str(random.choice(ids) if command.get("at_random") else ids[number % len(ids)])
 
     async def _append(self, command: Command, session_id: str, items: list[Command]) -> None:
         at, start, error = time.time(), time.perf_counter(), None

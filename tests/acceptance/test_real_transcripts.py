@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,14 +12,24 @@ from operating import in_process, sessionctl
 
 ENGINES = ["SQLiteSession", "SQLAlchemySession", "AdvancedSQLiteSession", "postgresql", "mariadb"]
 
-pytestmark = pytest.mark.timeout(300)  # loading is part of the first test that needs a store
+pytestmark = pytest.mark.timeout(300)  # half a minute a store where the machine is busy
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedStore]:
-    """The transcripts in a store of each kind. The tests here compare with what is in it now, so any order will do."""
-    with loaded(request.param, request, tmp_path_factory) as ready:
-        yield ready
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_main_job(
+    name: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, subtests: pytest.Subtests
+) -> None:
+    """One test for each kind of store: writing it takes by far the longest, and processes that share the tests do not
+    share a store."""
+    with loaded(name, request, tmp_path_factory) as store:
+        for check in (
+            list_says_what_sql_says,
+            stats_are_the_sums,
+            inspect_shows_the_items_in_their_turns,
+            purge_removes_exactly_what_is_stale,
+        ):
+            with subtests.test(check.__name__):
+                check(store)
 
 
 def seconds(text: str) -> float:
@@ -34,7 +43,7 @@ def application_url(store: LoadedStore) -> str:
     return f"{driver[scheme]}://{rest}" if separator else f"sqlite+aiosqlite:///{store.url}"
 
 
-def test_list_says_what_sql_says(store: LoadedStore) -> None:
+def list_says_what_sql_says(store: LoadedStore) -> None:
     expected = store.rows()
     assert expected
     ran = sessionctl("list", "-s", application_url(store), "-o", "jsonl")
@@ -55,7 +64,7 @@ def test_list_says_what_sql_says(store: LoadedStore) -> None:
     assert [record["session_id"] for record in listed] == newest_first
 
 
-def test_stats_are_the_sums(store: LoadedStore) -> None:
+def stats_are_the_sums(store: LoadedStore) -> None:
     rows = store.rows().values()
     ran = in_process("stats", "-s", store.url, "-o", "json")
     assert ran.status == 0
@@ -81,7 +90,7 @@ def test_stats_are_the_sums(store: LoadedStore) -> None:
     assert {kind["type"]: [kind["items"], kind["bytes"]] for kind in stats["by_type"]} == kinds
 
 
-def test_inspect_shows_the_items_in_their_turns(store: LoadedStore) -> None:
+def inspect_shows_the_items_in_their_turns(store: LoadedStore) -> None:
     rows = store.rows()
     present = [transcript for session_id, transcript in store.transcripts.items() if session_id in rows]
     longest = max(present, key=lambda transcript: len(transcript.items))
@@ -128,8 +137,7 @@ def reused_calls(items: list[dict[str, Any]]) -> set[int]:
     return {n for n, call_id in calls if first[call_id] != n}
 
 
-def test_purge_removes_exactly_what_is_stale(store: LoadedStore) -> None:
-    """Comes last: it leaves the store without its old sessions."""
+def purge_removes_exactly_what_is_stale(store: LoadedStore) -> None:
     before = store.rows()
     doomed = store.idle_for(BOUNDARY_S)
     kept = set(before) - doomed
