@@ -208,7 +208,7 @@ class Output:
     def _csv(self, columns: Sequence[Column], records: Iterable[Record]) -> None:
         clean = visible if sys.stdout.isatty() else _as_is
         records = _begun(records)
-        writer = csv.writer(_Surrogates(), lineterminator="\n")
+        writer = csv.writer(_Rows())  # with its own line ends, for which it quotes a lone CR too
         keys = list(dict.fromkeys(column.key for column in columns if column.key))
         writer.writerow(keys)
         for record in records:
@@ -216,12 +216,13 @@ class Output:
             writer.writerow([clean(value) if isinstance(value, str) else value for value in values])
 
 
-class _Surrogates:
-    """Lets ids of invalid UTF-8 through to stdout as the bytes they are."""
+class _Rows:
+    """Lines of CSV on stdout; ids of invalid UTF-8 get through as the bytes they are."""
 
     def write(self, text: str) -> int:
         sys.stdout.flush()
-        return sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        line = text.removesuffix("\r\n") + "\n"
+        return sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
 
 
 def _begun(records: Iterable[Record]) -> Iterator[Record]:
