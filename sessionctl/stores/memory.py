@@ -100,7 +100,7 @@ class MemoryStore(Store):
     def info(self) -> StoreInfo:
         warnings = (f"{self.frozen}; it is read but not changed",) if self.frozen else ()
         return StoreInfo(
-            kind="memory", flavour="MemoryStore", server="memory", tables=(),
+            kind="memory", flavour="MemoryStore", server="memory", tables=("sessions", "items"),
             hazards=self.hazards, warnings=warnings, frozen=self.frozen,
         )  # fmt: skip
 
