@@ -49,7 +49,7 @@ def main(about: str) -> int:
     if options.json:
         options.json.write_text(json.dumps(_record(figures, scale, options.rounds, load), indent=1) + "\n")
     missed = [figure for figure in figures if figure.holds is False]
-    is_full = (scale.sessions, scale.items) >= (FULL.sessions, FULL.items)
+    is_full = scale.sessions >= FULL.sessions and scale.items >= FULL.items
     return 1 if missed and is_full else 0
 
 

@@ -20,7 +20,7 @@ class Target:
         return ratio >= self.ratio if self.at_least else ratio <= self.ratio
 
     def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {self.ratio:g}"
+        return f"{'>=' if self.at_least else '<='} {self.ratio:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ list      the newest 50 sessions with counts and bytes, beside the bare query fo
           that does to the messages table, beside what these 50 sessions alone need
 stats     all of ``stats``, beside one GROUP BY with bytes
 memory    the peak of ``stats``, ``list -o jsonl`` and ``purge --dry-run``, beside the same on a tenth of the sessions
+          (three rounds at most)
 purge     deletion of the older half (the plan timed apart), beside the best single raw statement, and beside the SDK's
           ``clear_session`` with a new object each, sampled on 500 sessions and scaled up
 
