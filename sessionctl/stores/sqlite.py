@@ -43,6 +43,7 @@ _SCAN_ABOVE = 20_000
 _RANGE = 2000
 _SAMPLE_RUN = 100
 _STAMP = "%Y-%m-%d %H:%M:%S"
+_STAMP_LENGTH = 19
 
 
 class Adapter(Store):
@@ -217,9 +218,12 @@ class Adapter(Store):
             clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
         by = "rowid" if order is Order.PHYSICAL else "updated_at DESC, session_id"
-        page = f"SELECT session_id, created_at, updated_at FROM {self._sessions}{where} ORDER BY {by}"
-        if limit is not None:  # the page is cut before anything of the items is looked at
-            page = f"WITH page AS MATERIALIZED ({page} LIMIT {limit}) SELECT * FROM page"
+        columns = f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
+        page = f"{columns}{where} ORDER BY {by}"
+        if limit is not None:
+            # The rows are picked before anything else of them is read, and the page is cut before their items are.
+            picked = f"SELECT rowid FROM {self._sessions}{where} ORDER BY {by} LIMIT {limit}"
+            page = f"WITH page AS MATERIALIZED ({columns} WHERE rowid IN ({picked}) ORDER BY {by}) SELECT * FROM page"
         if want is Want.NOTHING:
             return page, params
         mine = f"FROM {self._messages} m WHERE m.session_id = s.session_id"
@@ -347,6 +351,8 @@ def _stamp(at: datetime) -> str:
 def _parse(stored: Any) -> datetime | None:
     """A stored stamp as aware UTC; None for what is no time."""
     try:
+        if len(stored) == _STAMP_LENGTH:  # as the SDK writes them: one step instead of three
+            return datetime.fromisoformat(stored + "+00:00")
         value = datetime.fromisoformat(stored)
     except (TypeError, ValueError):
         return None
