@@ -210,7 +210,11 @@ class Adapter(Store):
 
         ``whole``: the first and last rowid of a range are to follow as two more parameters.
         """  # fmt: skip
-        clauses, params = _conditions(query, after)
+        clauses, params = _conditions(query)
+        if after is not None:
+            clause, values = self._behind(after)
+            clauses.append(clause)
+            params += values
         if ids:
             clauses.append(f"session_id IN ({_places(ids)})")
             params += map(_bound, ids)
@@ -231,6 +235,27 @@ class Adapter(Store):
         newest = f"(SELECT max(id) {mine})" if Want.VERSION in want else "NULL"
         newest_at = f"(SELECT created_at {mine} ORDER BY id DESC LIMIT 1)" if Want.VERSION in want else "NULL"
         return f"SELECT s.*, (SELECT count(*) {mine}), {size}, {newest}, {newest_at} FROM ({page}) s", params
+
+    def _behind(self, after: Cursor) -> tuple[str, list[Any]]:
+        """What follows ``after`` in the order of the stored texts: a fraction sorts behind its whole second."""
+        if after.activity is None:
+            if after.id is None:
+                return "FALSE", []
+            return "(updated_at IS NULL AND session_id > CAST(? AS TEXT))", [_bound(after.id)]
+        if not after.id:  # everything at this time is behind, or nothing of it
+            op, stamp = ("<", _stamp(after.activity)) if after.id is None else ("<=", _exact_stamp(after.activity))
+            return f"(updated_at {op} ? OR updated_at IS NULL)", [stamp]
+        stamp = self._stored_stamp(after.id, after.activity)
+        same = "(updated_at = ? AND session_id > CAST(? AS TEXT))"
+        return f"(updated_at < ? OR updated_at IS NULL OR {same})", [stamp, stamp, _bound(after.id)]
+
+    def _stored_stamp(self, session_id: str, at: datetime) -> str:
+        """The text that ``at`` is stored as in this session; where that moved on, as the SDK writes it."""
+        found = self._file.rows(
+            f"SELECT updated_at FROM {self._sessions} WHERE session_id = CAST(? AS TEXT)", (_bound(session_id),)
+        )
+        stored = next((row[0] for row in found), None)
+        return stored if stored is not None and _parse(stored) == at else _stamp(at)
 
     def _ref(self, row: tuple[Any, ...], want: Want) -> SessionRef:
         if want is Want.NOTHING:
@@ -296,7 +321,7 @@ class Adapter(Store):
             )
 
 
-def _conditions(query: Query, after: Cursor | None) -> tuple[list[str], list[Any]]:
+def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     """SQL that lets through at least what the query matches."""
     clauses, params = [], []
     for bound in query.bounds:
@@ -309,10 +334,6 @@ def _conditions(query: Query, after: Cursor | None) -> tuple[list[str], list[Any
     for glob in query.excluded:
         clauses.append("session_id NOT GLOB ?")
         params.append(_glob(glob))
-    if after is not None:
-        clause, values = _behind(after)
-        clauses.append(clause)
-        params += values
     return clauses, params
 
 
@@ -321,18 +342,6 @@ def _widened(bound: Bound) -> tuple[str, str]:
     if bound.op.startswith("<"):
         return "<=", _stamp(bound.at.replace(microsecond=0) + timedelta(seconds=1))
     return ">=", _stamp(bound.at)
-
-
-def _behind(after: Cursor) -> tuple[str, list[Any]]:
-    if after.activity is None:
-        if after.id is None:
-            return "FALSE", []
-        return "(updated_at IS NULL AND session_id > CAST(? AS TEXT))", [_bound(after.id)]
-    stamp = _stamp(after.activity) + (f".{after.activity.microsecond:06}" if after.activity.microsecond else "")
-    if after.id is None:
-        return "(updated_at < ? OR updated_at IS NULL)", [stamp]
-    same = "(updated_at = ? AND session_id > CAST(? AS TEXT))"
-    return f"(updated_at < ? OR updated_at IS NULL OR {same})", [stamp, stamp, _bound(after.id)]
 
 
 def _newest_first(ref: SessionRef) -> tuple[float, str]:
@@ -346,6 +355,10 @@ def _glob(glob: str) -> str:
 
 def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime(_STAMP)
+
+
+def _exact_stamp(at: datetime) -> str:
+    return f"{_stamp(at)}.{at.microsecond:06}"
 
 
 def _parse(stored: Any) -> datetime | None:
