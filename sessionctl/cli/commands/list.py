@@ -10,6 +10,8 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Column, Form, Output, Record
+from sessionctl.cli.selecting import selecting
+from sessionctl.core.selector import Selector
 
 if TYPE_CHECKING:
     from sessionctl.operations.listing import Listed
@@ -17,25 +19,11 @@ if TYPE_CHECKING:
 _TABLE_LIMIT = 50
 
 
+@selecting()
 def command(
+    chosen: Selector,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
-    older_than: opt.OlderThanOpt = None,
-    newer_than: opt.NewerThanOpt = None,
-    before: opt.BeforeOpt = None,
-    after: opt.AfterOpt = None,
-    created_before: opt.CreatedBeforeOpt = None,
-    created_after: opt.CreatedAfterOpt = None,
-    ids: opt.IdOpt = None,
-    match: opt.MatchOpt = None,
-    exclude: opt.ExcludeOpt = None,
-    ids_from: opt.IdsFromOpt = None,
-    min_items: opt.MinItemsOpt = None,
-    min_bytes: opt.MinBytesOpt = None,
-    min_tokens: opt.MinTokensOpt = None,
-    empty: opt.EmptyOpt = False,
-    keep_last: opt.KeepLastOpt = None,
-    group_by: opt.GroupByOpt = None,
     search: Annotated[
         str | None, typer.Option("--search", metavar="TEXT", help="Sessions in which TEXT was said (any case).")
     ] = None,
@@ -57,12 +45,6 @@ def command(
     from sessionctl.core.model import Want
     from sessionctl.operations.listing import Listing, list_sessions
 
-    chosen = opt.selector(
-        older_than=older_than, newer_than=newer_than, before=before, after=after, created_before=created_before,
-        created_after=created_after, ids=ids, match=match, exclude=exclude, ids_from=ids_from, null=null,
-        min_items=min_items, min_bytes=min_bytes, min_tokens=min_tokens, empty=empty, keep_last=keep_last,
-        group_by=group_by,
-    )  # fmt: skip
     out = Output(output, null=null and output is Form.NAME)
     trip = visit(store, out, all_stores=all_stores)
     count = (_TABLE_LIMIT if output.for_people else None) if limit is None else limit or None

@@ -9,6 +9,8 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
+from sessionctl.cli.selecting import SELECTORS, selecting
+from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 
 LIMITS = "Limits"
@@ -17,25 +19,12 @@ MIN_IDLE = timedelta(minutes=15)
 FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.NAME)
 
 
+@selecting(by_tokens=False)
 def command(
+    chosen: Selector,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
-    older_than: opt.OlderThanOpt = None,
-    newer_than: opt.NewerThanOpt = None,
-    before: opt.BeforeOpt = None,
-    after: opt.AfterOpt = None,
-    created_before: opt.CreatedBeforeOpt = None,
-    created_after: opt.CreatedAfterOpt = None,
-    ids: opt.IdOpt = None,
-    match: opt.MatchOpt = None,
-    exclude: opt.ExcludeOpt = None,
-    ids_from: opt.IdsFromOpt = None,
-    min_items: opt.MinItemsOpt = None,
-    min_bytes: opt.MinBytesOpt = None,
-    empty: opt.EmptyOpt = False,
-    keep_last: opt.KeepLastOpt = None,
-    group_by: opt.GroupByOpt = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every session.", rich_help_panel=opt.SELECTORS)] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every session.", rich_help_panel=SELECTORS)] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
@@ -90,8 +79,8 @@ def command(
 ) -> None:
     """Delete whole sessions that the selectors match, items and all.
 
-    Plans first and shows the plan, then asks. Active sessions are never touched: each is looked at again in
-    the transaction that deletes it. Ctrl-C ends after the current batch; a run can always be run again.
+    Plans first and shows the plan, then asks. Active sessions are never touched: each is looked at again \
+in the transaction that deletes it. Ctrl-C ends after the current batch; a run can always be run again.
 
     sessionctl purge --older-than 30d --dry-run
 
@@ -101,11 +90,6 @@ def command(
     from sessionctl.core.plan import Allowances
     from sessionctl.operations.execute import Limits
 
-    chosen = opt.selector(
-        older_than=older_than, newer_than=newer_than, before=before, after=after, created_before=created_before,
-        created_after=created_after, ids=ids, match=match, exclude=exclude, ids_from=ids_from, null=null,
-        min_items=min_items, min_bytes=min_bytes, empty=empty, keep_last=keep_last, group_by=group_by,
-    )  # fmt: skip
     if chosen.is_everything and not everything:
         raise UsageError("purge needs a selector or an id", hint="--all is the explicit way to mean every session")
     if everything and not chosen.is_everything:

@@ -8,28 +8,15 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
+from sessionctl.cli.selecting import selecting
+from sessionctl.core.selector import Selector
 
 
+@selecting()
 def command(
+    chosen: Selector,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
-    older_than: opt.OlderThanOpt = None,
-    newer_than: opt.NewerThanOpt = None,
-    before: opt.BeforeOpt = None,
-    after: opt.AfterOpt = None,
-    created_before: opt.CreatedBeforeOpt = None,
-    created_after: opt.CreatedAfterOpt = None,
-    ids: opt.IdOpt = None,
-    match: opt.MatchOpt = None,
-    exclude: opt.ExcludeOpt = None,
-    ids_from: opt.IdsFromOpt = None,
-    null: opt.NullOpt = False,
-    min_items: opt.MinItemsOpt = None,
-    min_bytes: opt.MinBytesOpt = None,
-    min_tokens: opt.MinTokensOpt = None,
-    empty: opt.EmptyOpt = False,
-    keep_last: opt.KeepLastOpt = None,
-    group_by: opt.GroupByOpt = None,
     top: Annotated[int, typer.Option("--top", min=0, metavar="N", help="How many of the largest sessions.")] = 10,
     output: opt.OutputOpt = Form.TABLE,
 ) -> None:
@@ -43,12 +30,6 @@ def command(
     from sessionctl.cli.stores_in_use import failed_json, finish, visit
     from sessionctl.operations.stats import combine, measure
 
-    chosen = opt.selector(
-        older_than=older_than, newer_than=newer_than, before=before, after=after, created_before=created_before,
-        created_after=created_after, ids=ids, match=match, exclude=exclude, ids_from=ids_from, null=null,
-        min_items=min_items, min_bytes=min_bytes, min_tokens=min_tokens, empty=empty, keep_last=keep_last,
-        group_by=group_by,
-    )  # fmt: skip
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL))
     trip = visit(store, out, all_stores=all_stores)
     parts = list(trip.each(lambda opened: iter([measure(opened, chosen, top=top)])))
