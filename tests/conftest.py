@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+_SCREEN = {"COLUMNS", "LINES"}  # readline exports them to the workers of xdist
 _DRIVERS = ("PG", "MYSQL_")
 
 
@@ -34,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     del config
     for name in list(os.environ):
         mine = name.startswith("SESSIONCTL_") and not name.startswith("SESSIONCTL_TEST_")
-        if mine or name in _COLOUR or name.startswith(_DRIVERS):
+        if mine or name in _COLOUR | _SCREEN or name.startswith(_DRIVERS):
             del os.environ[name]
     os.environ["NO_COLOR"] = "1"
 
