@@ -93,7 +93,10 @@ class Recheck(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a store wants its batches: first size, largest size, seconds one may hold locks, seconds between two."""
+    """How a store wants its batches: rows in the first, sessions in the largest, seconds one may hold locks,
+
+    and seconds between two.
+    """
 
     first: int
     largest: int
@@ -109,6 +112,25 @@ class Capabilities:
     item_times: bool
     recheck: Recheck
     pace: Pace
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """Seconds that the changes of a store took so far, by what they went to.
+
+    ``wait``: for locks of others; ``check``: looking at each session again; ``delete``: the change and its
+    commit; ``tidy``: what follows with the locks given back (SQLite's checkpoint).
+    """
+
+    wait: float = 0.0
+    check: float = 0.0
+    delete: float = 0.0
+    tidy: float = 0.0
+
+    @property
+    def held(self) -> float:
+        """How long locks were held."""
+        return self.check + self.delete
 
 
 class Effect(StrEnum):

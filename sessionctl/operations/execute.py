@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import islice
 
-from sessionctl.core.model import Delete, Guard, Outcome, Pace
+from sessionctl.core.model import Delete, Guard, Outcome
+from sessionctl.core.pacing import Pacer
 from sessionctl.core.plan import Plan, Step, Totals
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError
@@ -73,20 +73,6 @@ class Progress:
             else:
                 self.skipped[outcome] += 1
                 self.named_skipped += step.session_id in named and outcome is not Outcome.MISSING
-
-
-class _Batches:
-    """Sizes batches so that each holds its locks for about the time the store asks for."""
-
-    def __init__(self, pace: Pace, limits: Limits) -> None:
-        self._pace = pace
-        self._largest = min(pace.largest, limits.batch_size or pace.largest)
-        self.size = min(pace.first, self._largest)
-
-    def took(self, seconds: float) -> None:
-        """Grow at most twofold towards the target, shrink as far as it takes."""
-        factor = min(2.0, self._pace.hold_s / max(seconds, 1e-6))
-        self.size = max(1, min(self._largest, int(self.size * factor)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +139,28 @@ def _recorded(report: Report, ledger: Ledger) -> Report:
     return report
 
 
+def _rows(step: Step) -> int:
+    """The rows a session takes: its items and its own."""
+    return step.items + 1
+
+
+class _Steps:
+    """The steps of a plan, handed out in batches."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._left = plan.steps()
+        self._next = next(self._left, None)
+
+    def take(self, rows: int, sessions: int) -> list[Step]:
+        """Sessions of ``rows`` rows together, at least one session if there is one, and ``sessions`` at most."""
+        batch: list[Step] = []
+        while self._next is not None and len(batch) < sessions and (not batch or rows >= _rows(self._next)):
+            rows -= _rows(self._next)
+            batch.append(self._next)
+            self._next = next(self._left, None)
+        return batch
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """The loop over the batches of one plan."""
@@ -166,36 +174,35 @@ class _Run:
     began: float
 
     def through(self, plan: Plan) -> Stopped:
-        pace, limits = self.store.capabilities.pace, self.terms.limits
-        batches, steps, noted = _Batches(pace, limits), plan.steps(), self.began
-        while batch := self._next(steps, batches.size):
+        limits = self.terms.limits
+        pacer, steps, noted = Pacer(self.store.capabilities.pace, limits.batch_size), _Steps(plan), self.began
+        while batch := steps.take(pacer.rows, self._most(pacer)):
             if self.terms.stop:
                 return Stopped.SIGNAL
             if limits.max_runtime is not None and self._elapsed() >= limits.max_runtime.total_seconds():
                 return Stopped.LIMIT
-            batches.took(self._apply(batch))
+            self._apply(batch, pacer)
             self.observe(self.progress)
             if time.monotonic() - noted >= _LEDGER_EVERY_S:
                 self._note(plan)
                 noted = time.monotonic()
-            self._wait(pace.gap_s)
+            self._wait(pacer.pause_s)
         return Stopped.DONE if self.progress.attempted >= self.progress.planned.sessions else Stopped.LIMIT
 
-    def _next(self, steps: Iterator[Step], size: int) -> list[Step]:
-        """The next batch; empty at the end of the plan or at --max-sessions (of sessions removed)."""
-        if self.terms.limits.max_sessions is not None:
-            size = min(size, self.terms.limits.max_sessions - self.progress.removed.sessions)
-        return list(islice(steps, max(0, size)))
+    def _most(self, pacer: Pacer) -> int:
+        """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
+        most = self.terms.limits.max_sessions
+        return pacer.sessions if most is None else min(pacer.sessions, most - self.progress.removed.sessions)
 
-    def _apply(self, batch: list[Step]) -> float:
-        """One transaction; returns its seconds."""
-        started = time.monotonic()
+    def _apply(self, batch: list[Step], pacer: Pacer) -> None:
+        """One transaction; the pacer learns from what it took."""
+        spent = self.store.spent
+        held, waited, started = spent.held, spent.wait, time.monotonic()
         changes = [Delete(session_id=step.session_id, version=step.version) for step in batch]
         outcomes = self.store.apply(changes, self.terms.guard)
-        seconds = time.monotonic() - started
         self.progress.count(batch, outcomes, self.terms.named)
-        self.progress.batch_s = seconds
-        return seconds
+        self.progress.batch_s = time.monotonic() - started
+        pacer.took(sum(map(_rows, batch)), spent.held - held, spent.wait - waited)
 
     def _note(self, plan: Plan) -> None:
         """How far the run is, in the ledger: what a run cut off after this leaves behind."""

@@ -132,12 +132,14 @@ class SqlStore(SqlItemReader):
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
             outcomes = self._look_again(connection, changes, guard, wait=bool(in_doubt))
+            checked = time.monotonic()
             doomed = [session_id for session_id, outcome in outcomes.items() if outcome is Outcome.DONE]
             if one_by_one:
                 outcomes |= dict.fromkeys(self._delete_singly(connection, doomed), Outcome.FAILED)
             elif doomed:
                 self._delete_together(connection, doomed)
             self._commit(connection, doomed)
+            self.spent.delete += time.monotonic() - checked
         gone_before = {s for s in in_doubt if outcomes.get(s) is Outcome.MISSING}
         return _one_each(changes, outcomes | dict.fromkeys(gone_before, Outcome.DONE))
 
@@ -155,7 +157,9 @@ class SqlStore(SqlItemReader):
     ) -> dict[str, Outcome]:
         """What is to become of each session: DONE for those that are locked here and still as planned."""
         ids = sorted({c.session_id for c in changes if self._is_storable(c.session_id)})
+        started = time.monotonic()
         locked = {row.id: self._time(row.updated) for row in self._lock(connection, ids, wait=wait)} if ids else {}
+        held = time.monotonic()
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
         measures = self._measures(ids, Want.VERSION).add_columns(self._server_time().label("clock"))
         found = {row.id: row for row in connection.execute(self._current(measures))} if ids else {}
@@ -163,6 +167,8 @@ class SqlStore(SqlItemReader):
         for change in changes:
             row = found.get(change.session_id)
             outcomes[change.session_id] = self._judge(change, row, locked, guard)
+        self.spent.wait += held - started
+        self.spent.check += time.monotonic() - held
         return outcomes
 
     def _judge(self, change: Change, row: Any, locked: Mapping[str, datetime | None], guard: Guard) -> Outcome:

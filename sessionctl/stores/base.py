@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import ClassVar, Self
 
 from sessionctl.core.address import StoreAddress
@@ -29,6 +30,7 @@ from sessionctl.core.model import (
     Order,
     Outcome,
     SessionRef,
+    Spent,
     StoreInfo,
     Usage,
     Want,
@@ -45,6 +47,11 @@ class Store(ABC):
 
     capabilities: ClassVar[Capabilities]
     address: StoreAddress
+
+    @cached_property
+    def spent(self) -> Spent:
+        """Where the time of ``apply`` went, over the life of this object; it grows with every call."""
+        return Spent()
 
     @abstractmethod
     def now(self) -> datetime:

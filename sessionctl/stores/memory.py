@@ -55,7 +55,7 @@ class MemoryStore(Store):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=10, largest=1000, hold_s=0.05, gap_s=0.0),
+        pace=Pace(first=1000, largest=1000, hold_s=0.05, gap_s=0.0),
     )
 
     def __init__(self, address: StoreAddress | None = None, *, clock: datetime = _START) -> None:

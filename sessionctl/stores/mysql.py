@@ -69,7 +69,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=200, largest=1000, hold_s=0.1, gap_s=0.0),
+        pace=Pace(first=4000, largest=1000, hold_s=0.1, gap_s=0.0),
     )
 
     def __init__(self, address: StoreAddress) -> None:

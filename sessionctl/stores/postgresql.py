@@ -66,7 +66,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=100, largest=200, hold_s=0.05, gap_s=0.0),
+        pace=Pace(first=2000, largest=500, hold_s=0.010, gap_s=0.0),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -53,7 +54,7 @@ class Adapter(Store):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=50, largest=5000, hold_s=0.010, gap_s=0.002),
+        pace=Pace(first=1000, largest=5000, hold_s=0.010, gap_s=0.002),
     )
 
     def __init__(self, address: StoreAddress) -> None:
@@ -151,7 +152,8 @@ class Adapter(Store):
         return Usage(total=size, free=free, log=log, orphan_items=self._file.row(orphans)[0])
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
-        with self._file.transaction() as connection:
+        with self._file.transaction(self.spent) as connection:
+            locked = time.monotonic()
             now = _require(_parse(connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()[0]))
             present: dict[str, SessionRef] = {}
             for ids in _chunks([change.session_id for change in changes]):
@@ -159,7 +161,10 @@ class Adapter(Store):
                 present |= {row[0]: self._ref(row, Want.VERSION) for row in connection.execute(sql, params)}
             outcomes = verdicts(changes, present, now - guard.min_idle)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
+            checked = time.monotonic()
             refused = self._delete(connection, doomed)
+            self.spent.check += checked - locked
+            self.spent.delete += time.monotonic() - checked
         return [
             Outcome.FAILED if change.session_id in refused else outcome
             for change, outcome in zip(changes, outcomes, strict=True)

@@ -1,0 +1,66 @@
+"""Batches are sized by what they took; strain makes the pauses longer, calm makes them shorter again."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionctl.core.model import Pace
+from sessionctl.core.pacing import Pacer
+
+PACE = Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002)
+
+
+def run(pacer: Pacer, batches: int, *, per_row_s: float, waited_s: float = 0.0) -> None:
+    for _ in range(batches):
+        pacer.took(pacer.rows, pacer.rows * per_row_s, waited_s)
+
+
+def test_batches_come_to_hold_their_locks_for_the_time_asked_for() -> None:
+    for per_row_s in (1e-7, 1e-5, 1e-3):
+        pacer = Pacer(PACE)
+        run(pacer, 60, per_row_s=per_row_s)
+        assert 0.009 <= pacer.rows * per_row_s <= 0.011
+
+
+def test_growth_is_bounded_and_shrinking_is_not() -> None:
+    pacer = Pacer(PACE)
+    pacer.took(1000, 0.0, 0.0)
+    assert pacer.rows == 2000
+    pacer.took(2000, 20.0, 0.0)
+    assert pacer.rows < 10
+
+
+def test_one_slow_commit_does_not_shrink_the_batches_for_long() -> None:
+    pacer = Pacer(PACE)
+    run(pacer, 60, per_row_s=1e-5)
+    pacer.took(1000, 0.1, 0.0)
+    run(pacer, 10, per_row_s=1e-5)
+    assert pacer.rows > 800
+
+
+def test_waiting_for_locks_lengthens_the_pause_up_to_a_second_and_calm_shortens_it() -> None:
+    pacer = Pacer(PACE)
+    pauses = []
+    for _ in range(12):
+        run(pacer, 1, per_row_s=1e-5, waited_s=0.5)
+        pauses.append(pacer.pause_s)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 1.0
+    run(pacer, 12, per_row_s=1e-5)
+    assert pacer.pause_s == PACE.gap_s
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 100), st.floats(0, 100)), max_size=50),
+    st.none() | st.integers(1, 10**6),
+)
+def test_there_is_always_a_next_batch_within_the_bounds(
+    batches: list[tuple[int, float, float]], most: int | None
+) -> None:
+    pacer = Pacer(PACE, most)
+    for rows, held_s, waited_s in batches:
+        pacer.took(rows, held_s, waited_s)
+        assert pacer.rows >= 1
+        assert 1 <= pacer.sessions <= min(500, most or 500)
+        assert PACE.gap_s <= pacer.pause_s <= 1.0
