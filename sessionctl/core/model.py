@@ -93,15 +93,17 @@ class Recheck(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How a store wants its batches: rows in the first, sessions in the largest, seconds one may hold locks,
+    """How a store wants its batches.
 
-    and seconds between two.
+    Rows in the first, sessions in the largest, seconds one may hold locks, seconds between two; and seconds
+    one may hold locks while nobody else writes, where the store can tell (no pauses then).
     """
 
     first: int
     largest: int
     hold_s: float
     gap_s: float
+    alone_hold_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +121,30 @@ class Spent:
     """Seconds that the changes of a store took so far, by what they went to.
 
     ``wait``: for locks of others; ``check``: looking at each session again; ``delete``: the change and its
-    commit; ``tidy``: what follows with the locks given back (SQLite's checkpoint).
+    commit; ``tidy``: what follows with the locks given back (SQLite's checkpoint). ``met`` counts the
+    changes before which someone else had written, where the store can tell.
     """
 
     wait: float = 0.0
     check: float = 0.0
     delete: float = 0.0
     tidy: float = 0.0
+    met: int = 0
 
     @property
     def held(self) -> float:
         """How long locks were held."""
         return self.check + self.delete
+
+    def since(self, before: Spent) -> Spent:
+        """What was spent after ``before``, an earlier copy of this."""
+        return Spent(
+            wait=self.wait - before.wait,
+            check=self.check - before.check,
+            delete=self.delete - before.delete,
+            tidy=self.tidy - before.tidy,
+            met=self.met - before.met,
+        )
 
 
 class Effect(StrEnum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sessionctl.core.model import Pace
+from sessionctl.core.model import Pace, Spent
 
 _SMOOTHING = 0.3
 """Weight of the latest batch in the cost of a row: one slow commit does not shrink the batches for long."""
 _MOST_GROWTH = 2.0
 _LONGEST_PAUSE_S = 1.0
+_ALONE_AFTER = 3
+"""Batches without meeting another writer, after which there is none to be considerate of."""
 
 
 class Pacer:
@@ -15,23 +17,29 @@ class Pacer:
 
     ``rows`` is how many rows the next batch may take (one session always fits), ``sessions`` how many
     sessions at most, ``pause_s`` how long to leave the store to others after a batch. Waiting for locks is
-    strain: the pause doubles then, and goes back to the store's own by halves.
+    strain: the pause doubles then, and goes back to the store's own by halves. Where nobody else writes,
+    batches hold longer and follow each other at once; the first sign of a writer ends that.
     """
 
     def __init__(self, pace: Pace, most_sessions: int | None = None) -> None:
         self._pace = pace
         self._cost_s: float | None = None
+        self._unmet = 0
         self.rows = pace.first
         self.sessions = min(pace.largest, most_sessions or pace.largest)
         self.pause_s = pace.gap_s
 
-    def took(self, rows: int, held_s: float, waited_s: float) -> None:
-        """Learn from a batch of ``rows`` that held its locks for ``held_s`` after waiting ``waited_s`` for them."""
-        cost = held_s / max(1, rows)
+    def took(self, rows: int, spent: Spent) -> None:
+        """Learn from a batch of ``rows``: ``spent`` is what this batch alone took."""
+        cost = spent.held / max(1, rows)
         self._cost_s = cost if self._cost_s is None else _SMOOTHING * cost + (1 - _SMOOTHING) * self._cost_s
-        affordable = self._pace.hold_s / max(self._cost_s, 1e-9)
-        self.rows = max(1, int(min(affordable, self.rows * _MOST_GROWTH)))
-        if waited_s > self._pace.hold_s:
+        self._unmet = 0 if spent.met or spent.wait > self._pace.hold_s else self._unmet + 1
+        alone = self._pace.alone_hold_s is not None and self._unmet >= _ALONE_AFTER
+        hold_s = self._pace.alone_hold_s if alone and self._pace.alone_hold_s else self._pace.hold_s
+        self.rows = max(1, int(min(hold_s / max(self._cost_s, 1e-9), self.rows * _MOST_GROWTH)))
+        if spent.wait > self._pace.hold_s:
             self.pause_s = min(_LONGEST_PAUSE_S, max(2 * self.pause_s, self._pace.hold_s))
+        elif alone:
+            self.pause_s = 0.0
         else:
             self.pause_s = max(self._pace.gap_s, self.pause_s / 2)

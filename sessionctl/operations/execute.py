@@ -196,13 +196,12 @@ class _Run:
 
     def _apply(self, batch: list[Step], pacer: Pacer) -> None:
         """One transaction; the pacer learns from what it took."""
-        spent = self.store.spent
-        held, waited, started = spent.held, spent.wait, time.monotonic()
+        before, started = replace(self.store.spent), time.monotonic()
         changes = [Delete(session_id=step.session_id, version=step.version) for step in batch]
         outcomes = self.store.apply(changes, self.terms.guard)
         self.progress.count(batch, outcomes, self.terms.named)
         self.progress.batch_s = time.monotonic() - started
-        pacer.took(sum(map(_rows, batch)), spent.held - held, spent.wait - waited)
+        pacer.took(sum(map(_rows, batch)), self.store.spent.since(before))
 
     def _note(self, plan: Plan) -> None:
         """How far the run is, in the ledger: what a run cut off after this leaves behind."""

@@ -36,8 +36,8 @@ from sessionctl.errors import (
 BUSY_TIMEOUT_S = 10.0
 _TURN_MS = 200
 _BLOCK = 1000
-_CHECKPOINT_AT = 4 * 1024 * 1024
-"""Octets of log; SQLite's own threshold of 1000 pages, at which every connection starts to checkpoint."""
+_LOG_PAGES = 8000
+"""How long the log may become before it is moved into the file: 32 MiB of the usual pages."""
 _CACHE_KIB = 32 * 1024
 _READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
@@ -63,6 +63,8 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
+        self._unmoved_s, self._move_after_s = 0.0, 0.02
+        self._data_version: int | None = None
         self._idle: dict[tuple[int, int] | None, list[sqlite3.Connection]] = {}  # by stamp, if immutable
         self._lock = threading.Lock()
         with self.errors():
@@ -126,7 +128,9 @@ class SqliteFile:
             connection = self._writing()
             started = time.monotonic()
             _begin_immediate(connection)
-            spent.wait += time.monotonic() - started
+            locked = time.monotonic()
+            spent.wait += locked - started
+            spent.met += self._others_wrote(connection)
             try:
                 yield connection
             except BaseException:
@@ -136,13 +140,26 @@ class SqliteFile:
             connection.execute("COMMIT")
             committed = time.monotonic()
             spent.delete += committed - committing
-            self._tidy(connection)
+            self._tidy(connection, committed - locked)
             spent.tidy += time.monotonic() - committed
 
-    def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Move the log into the file before it is large, so that no application's commit has to do it."""
-        if self._wal_mode and (self._wal_size() or 0) >= _CHECKPOINT_AT:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    def _others_wrote(self, connection: sqlite3.Connection) -> bool:
+        """Did another connection commit since this was last asked? (SQLite: PRAGMA data_version)"""
+        before, self._data_version = self._data_version, connection.execute("PRAGMA data_version").fetchone()[0]
+        return before is not None and before != self._data_version
+
+    def _tidy(self, connection: sqlite3.Connection, held_s: float) -> None:
+        """Move the log into the file from time to time, so that it stays small.
+
+        How much a second of changes writes is learnt from how long the log was the last time.
+        """
+        self._unmoved_s += held_s
+        if not self._wal_mode or self._unmoved_s < self._move_after_s:
+            return
+        _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        aimed = self._unmoved_s * _LOG_PAGES / max(pages, 1)
+        self._move_after_s = min(max(aimed, self._move_after_s / 2, 0.005), 2 * self._move_after_s, 1.0)
+        self._unmoved_s = 0.0
 
     def sizes(self) -> tuple[int, int]:
         """Octets of the file and of its log."""
@@ -238,7 +255,8 @@ class SqliteFile:
         as_opened = immutable == (self._stamp is not None) and (not immutable or self._stamp == self._file_stamp())
         if self._reader is not None and as_opened:
             return self._reader
-        self._check_header()
+        if not self._opened:  # closing a descriptor of the file drops the locks of every connection to it (POSIX)
+            self._check_header()
         self._stamp = self._file_stamp() if immutable else None
         self._reader = self._open("immutable=1" if immutable else "mode=ro")
         return self._reader

@@ -11,7 +11,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -32,19 +32,29 @@ from sessionctl.core.model import (
     Usage,
     Want,
 )
-from sessionctl.core.selector import Bound, Query
+from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing
+from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted, read_layout
+from sessionctl.stores._sqlite_values import (
+    among,
+    bound,
+    chunks,
+    conditions,
+    exact_stamp,
+    newest_first,
+    parse,
+    stamp,
+    text,
+)
 from sessionctl.stores.base import Store
 from sessionctl.stores.recheck import verdicts
 
-_CHUNK = 500
 _SCAN_ABOVE = 20_000
 _RANGE = 2000
 _SAMPLE_RUN = 100
-_STAMP = "%Y-%m-%d %H:%M:%S"
-_STAMP_LENGTH = 19
+_NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
 class Adapter(Store):
@@ -54,7 +64,7 @@ class Adapter(Store):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=1000, largest=5000, hold_s=0.010, gap_s=0.002),
+        pace=Pace(first=1000, largest=5000, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050),
     )
 
     def __init__(self, address: StoreAddress) -> None:
@@ -70,7 +80,7 @@ class Adapter(Store):
         self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
 
     def now(self) -> datetime:
-        return _require(_parse(self._file.row("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")[0]))
+        return _known(self._file.row(_NOW)[0])
 
     def info(self) -> StoreInfo:
         layout = self._layout
@@ -86,7 +96,7 @@ class Adapter(Store):
 
     def census(self, ahead_of: datetime) -> Census:
         counts = f"SELECT count(*), coalesce(sum(updated_at > ?), 0) FROM {self._sessions}"
-        sessions, ahead = self._file.row(counts, (_stamp(ahead_of),))
+        sessions, ahead = self._file.row(counts, (stamp(ahead_of),))
         return Census(sessions=sessions, ahead=ahead)
 
     def sessions(
@@ -103,10 +113,9 @@ class Adapter(Store):
         if named is None or len(named) > _SCAN_ABOVE or query.globs:
             found = self._select(query, (), order, limit, after, want)
         else:
-            chunks = _chunks(sorted(named))
-            found = (ref for ids in chunks for ref in self._select(query, ids, order, None, after, want))
-            if len(named) > _CHUNK and order is Order.ACTIVITY:
-                found = iter(sorted(found, key=_newest_first))
+            found = (ref for ids in chunks(sorted(named)) for ref in self._select(query, ids, order, None, after, want))
+            if order is Order.ACTIVITY:
+                found = iter(sorted(found, key=newest_first))
         return islice(found, limit)
 
     def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
@@ -116,18 +125,19 @@ class Adapter(Store):
             sql = f"SELECT * FROM ({sql} ORDER BY {back} LIMIT {int(last)}) ORDER BY {forth}"
         else:
             sql += " ORDER BY place, id"
-        for key, text, created_at, hidden, _place in self._file.rows(sql, {"session": _bound(session_id)}):
-            yield Item(key=key, text=_text(text), created_at=_parse(created_at), hidden=hidden)
+        for key, stored, created_at, hidden, _place in self._file.rows(sql, {"session": bound(session_id)}):
+            yield Item(key=key, text=text(stored), created_at=parse(created_at), hidden=hidden)
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         pattern = "%" + needle.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        for ids in _chunks(session_ids):
+        for ids in chunks(session_ids):
+            inside, params = among(ids)
             sql = (
                 f"SELECT session_id, id, message_data, created_at FROM {self._messages} "
-                f"WHERE session_id IN ({_places(ids)}) AND message_data LIKE ? ESCAPE '\\' ORDER BY session_id, id"
+                f"WHERE session_id IN ({inside}) AND message_data LIKE ? ESCAPE '\\' ORDER BY session_id, id"
             )
-            for session_id, key, text, created_at in self._file.rows(sql, (*map(_bound, ids), pattern)):
-                yield session_id, Item(key=key, text=_text(text), created_at=_parse(created_at))
+            for session_id, key, stored, created_at in self._file.rows(sql, (*params, pattern)):
+                yield session_id, Item(key=key, text=text(stored), created_at=parse(created_at))
 
     def sample(self, count: int) -> Iterator[Item]:
         columns = f"SELECT id, message_data, created_at FROM {self._messages} "
@@ -139,8 +149,8 @@ class Adapter(Store):
             starts = sorted(pick.randint(first, last) for _ in range(-(-count // _SAMPLE_RUN)))
             run = columns + f"WHERE id >= ? ORDER BY id LIMIT {_SAMPLE_RUN}"
             rows = (row for start in starts for row in self._file.rows(run, (start,)))
-        for key, text, created_at in rows:
-            yield Item(key=key, text=_text(text), created_at=_parse(created_at))
+        for key, stored, created_at in rows:
+            yield Item(key=key, text=text(stored), created_at=parse(created_at))
 
     def usage(self) -> Usage:
         size, log = self._file.sizes()
@@ -152,23 +162,25 @@ class Adapter(Store):
         return Usage(total=size, free=free, log=log, orphan_items=self._file.row(orphans)[0])
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        try:
+            return self._applied(changes, guard, one_by_one=False)
+        except RefusedError:
+            return self._applied(changes, guard, one_by_one=True)
+
+    def _applied(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
+        ids = [change.session_id for change in changes]
         with self._file.transaction(self.spent) as connection:
             locked = time.monotonic()
-            now = _require(_parse(connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()[0]))
-            present: dict[str, SessionRef] = {}
-            for ids in _chunks([change.session_id for change in changes]):
-                sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
-                present |= {row[0]: self._ref(row, Want.VERSION) for row in connection.execute(sql, params)}
+            now = _known(connection.execute(_NOW).fetchone()[0])
+            sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
+            present = {row[0]: self._ref(row, Want.VERSION) for row in connection.execute(sql, params)} if ids else {}
             outcomes = verdicts(changes, present, now - guard.min_idle)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
             checked = time.monotonic()
-            refused = self._delete(connection, doomed)
+            refused = delete_sessions(connection, self._layout, doomed, one_by_one=one_by_one)
             self.spent.check += checked - locked
             self.spent.delete += time.monotonic() - checked
-        return [
-            Outcome.FAILED if change.session_id in refused else outcome
-            for change, outcome in zip(changes, outcomes, strict=True)
-        ]
+        return [Outcome.FAILED if id_ in refused else outcome for id_, outcome in zip(ids, outcomes, strict=True)]
 
     def close(self) -> None:
         self._file.close()
@@ -215,14 +227,15 @@ class Adapter(Store):
 
         ``whole``: the first and last rowid of a range are to follow as two more parameters.
         """  # fmt: skip
-        clauses, params = _conditions(query)
+        clauses, params = conditions(query)
         if after is not None:
             clause, values = self._behind(after)
             clauses.append(clause)
             params += values
         if ids:
-            clauses.append(f"session_id IN ({_places(ids)})")
-            params += map(_bound, ids)
+            inside, named = among(ids)
+            clauses.append(f"session_id IN ({inside})")
+            params += named
         if whole:
             clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
@@ -246,33 +259,33 @@ class Adapter(Store):
         if after.activity is None:
             if after.id is None:
                 return "FALSE", []
-            return "(updated_at IS NULL AND session_id > CAST(? AS TEXT))", [_bound(after.id)]
+            return "(updated_at IS NULL AND session_id > CAST(? AS TEXT))", [bound(after.id)]
         if not after.id:  # everything at this time is behind, or nothing of it
-            op, stamp = ("<", _stamp(after.activity)) if after.id is None else ("<=", _exact_stamp(after.activity))
-            return f"(updated_at {op} ? OR updated_at IS NULL)", [stamp]
-        stamp = self._stored_stamp(after.id, after.activity)
+            op, at = ("<", stamp(after.activity)) if after.id is None else ("<=", exact_stamp(after.activity))
+            return f"(updated_at {op} ? OR updated_at IS NULL)", [at]
+        at = self._stored_stamp(after.id, after.activity)
         same = "(updated_at = ? AND session_id > CAST(? AS TEXT))"
-        return f"(updated_at < ? OR updated_at IS NULL OR {same})", [stamp, stamp, _bound(after.id)]
+        return f"(updated_at < ? OR updated_at IS NULL OR {same})", [at, at, bound(after.id)]
 
     def _stored_stamp(self, session_id: str, at: datetime) -> str:
         """The text that ``at`` is stored as in this session; where that moved on, as the SDK writes it."""
         found = self._file.rows(
-            f"SELECT updated_at FROM {self._sessions} WHERE session_id = CAST(? AS TEXT)", (_bound(session_id),)
+            f"SELECT updated_at FROM {self._sessions} WHERE session_id = CAST(? AS TEXT)", (bound(session_id),)
         )
         stored = next((row[0] for row in found), None)
-        return stored if stored is not None and _parse(stored) == at else _stamp(at)
+        return stored if stored is not None and parse(stored) == at else stamp(at)
 
     def _ref(self, row: tuple[Any, ...], want: Want) -> SessionRef:
         if want is Want.NOTHING:
-            return SessionRef(id=row[0], created_at=_parse(row[1]), updated_at=_parse(row[2]))
+            return SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
         session_id, created_at, updated_at, items, size, newest, newest_at = row
         return SessionRef(
             id=session_id,
-            created_at=_parse(created_at),
-            updated_at=_parse(updated_at),
+            created_at=parse(created_at),
+            updated_at=parse(updated_at),
             items=items,
             bytes=(size or 0) if Want.SIZE in want else None,
-            newest_item_at=_parse(newest_at),
+            newest_item_at=parse(newest_at),
             version=f"{updated_at}|{newest}|{items}" if Want.VERSION in want else None,
         )
 
@@ -297,105 +310,9 @@ class Adapter(Store):
             "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
         )
 
-    def _delete(self, connection: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
-        """Delete these sessions whole; those that a trigger of others refuses, one by one, are returned."""
-        connection.execute("SAVEPOINT batch")
-        try:
-            for chunk in _chunks(ids):
-                self._delete_rows(connection, chunk)
-        except sqlite3.IntegrityError:
-            connection.execute("ROLLBACK TO batch")
-            if len(ids) == 1:
-                return set(ids)
-            return {refused for one in ids for refused in self._delete(connection, [one])}
-        finally:
-            connection.execute("RELEASE batch")
-        return set()
 
-    def _delete_rows(self, connection: sqlite3.Connection, ids: Sequence[str]) -> None:
-        params = [_bound(session_id) for session_id in ids]
-        advanced = self._layout.advanced & {"message_structure", "turn_usage", "branch_reservations"}
-        for table in (self._messages, *map(quoted, sorted(advanced)), self._sessions):
-            connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_places(ids)})", params)
-        if "session_clear_generations" in self._layout.advanced:
-            # A live instance notices by this that its branch is gone, as after the SDK's own clear_session.
-            connection.executemany(
-                "INSERT INTO session_clear_generations (session_id, generation) VALUES (CAST(? AS TEXT), 1) "
-                "ON CONFLICT (session_id) DO UPDATE SET generation = generation + 1",
-                [(param,) for param in params],
-            )
-
-
-def _conditions(query: Query) -> tuple[list[str], list[Any]]:
-    """SQL that lets through at least what the query matches."""
-    clauses, params = [], []
-    for bound in query.bounds:
-        op, at = _widened(bound)
-        clauses.append(f"{bound.column} {op} ?")
-        params.append(at)
-    if query.globs and query.named is None:
-        clauses.append("(" + " OR ".join("session_id GLOB ?" for _ in query.globs) + ")")
-        params += map(_glob, query.globs)
-    for glob in query.excluded:
-        clauses.append("session_id NOT GLOB ?")
-        params.append(_glob(glob))
-    return clauses, params
-
-
-def _widened(bound: Bound) -> tuple[str, str]:
-    """Whole seconds outward, so that stamps with a fraction (written by migrations) are not lost."""
-    if bound.op.startswith("<"):
-        return "<=", _stamp(bound.at.replace(microsecond=0) + timedelta(seconds=1))
-    return ">=", _stamp(bound.at)
-
-
-def _newest_first(ref: SessionRef) -> tuple[float, str]:
-    return (-ref.updated_at.timestamp() if ref.updated_at else float("inf"), ref.id)
-
-
-def _glob(glob: str) -> str:
-    """SQLite's GLOB knows brackets, the contract's globs do not."""
-    return glob.replace("[", "[[]")
-
-
-def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).strftime(_STAMP)
-
-
-def _exact_stamp(at: datetime) -> str:
-    return f"{_stamp(at)}.{at.microsecond:06}"
-
-
-def _parse(stored: Any) -> datetime | None:
-    """A stored stamp as aware UTC; None for what is no time."""
-    try:
-        if len(stored) == _STAMP_LENGTH:  # as the SDK writes them: one step instead of three
-            return datetime.fromisoformat(stored + "+00:00")
-        value = datetime.fromisoformat(stored)
-    except (TypeError, ValueError):
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _require(value: datetime | None) -> datetime:
+def _known(stored: Any) -> datetime:
+    value = parse(stored)
     if value is None:
         raise TypeError("SQLite's own clock gave no time")
     return value
-
-
-def _text(stored: Any) -> str:
-    """The stored text; what was stored as a BLOB or a number by others is read as text."""
-    return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
-
-
-def _bound(session_id: str) -> bytes:
-    """An id as bytes, for ``CAST(? AS TEXT)``: ids of invalid UTF-8 can be asked for too."""
-    return session_id.encode("utf-8", "surrogateescape")
-
-
-def _places(ids: Sequence[str]) -> str:
-    return ", ".join(["CAST(? AS TEXT)"] * len(ids))
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

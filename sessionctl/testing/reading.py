@@ -238,9 +238,10 @@ class TestSizing:
         assert info.flavour == case.flavour
         assert info.kind
         assert info.server
-        assert len(info.tables) >= 2
+        assert info.tables
         assert (info.hazards, info.warnings, info.frozen) == ((), (), None)
-        assert 1 <= capabilities.pace.first <= capabilities.pace.largest
+        assert min(capabilities.pace.first, capabilities.pace.largest) >= 1
+        assert capabilities.pace.hold_s > 0
 
 
 class TestSearching:
