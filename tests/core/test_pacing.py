@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionctl.core.model import Pace
+from sessionctl.core.model import Pace, Spent
 from sessionctl.core.pacing import Pacer
 
 PACE = Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002)
 
 
-def run(pacer: Pacer, batches: int, *, per_row_s: float, waited_s: float = 0.0) -> None:
+def run(pacer: Pacer, batches: int, *, per_row_s: float, waited_s: float = 0.0, met: int = 1) -> None:
     for _ in range(batches):
-        pacer.took(pacer.rows, pacer.rows * per_row_s, waited_s)
+        pacer.took(pacer.rows, Spent(delete=pacer.rows * per_row_s, wait=waited_s, met=met))
 
 
 def test_batches_come_to_hold_their_locks_for_the_time_asked_for() -> None:
@@ -25,16 +25,16 @@ def test_batches_come_to_hold_their_locks_for_the_time_asked_for() -> None:
 
 def test_growth_is_bounded_and_shrinking_is_not() -> None:
     pacer = Pacer(PACE)
-    pacer.took(1000, 0.0, 0.0)
+    pacer.took(1000, Spent())
     assert pacer.rows == 2000
-    pacer.took(2000, 20.0, 0.0)
+    pacer.took(2000, Spent(delete=20.0))
     assert pacer.rows < 10
 
 
 def test_one_slow_commit_does_not_shrink_the_batches_for_long() -> None:
     pacer = Pacer(PACE)
     run(pacer, 60, per_row_s=1e-5)
-    pacer.took(1000, 0.1, 0.0)
+    pacer.took(1000, Spent(delete=0.1))
     run(pacer, 10, per_row_s=1e-5)
     assert pacer.rows > 800
 
@@ -51,6 +51,16 @@ def test_waiting_for_locks_lengthens_the_pause_up_to_a_second_and_calm_shortens_
     assert pacer.pause_s == PACE.gap_s
 
 
+def test_alone_batches_hold_longer_without_pauses_until_someone_writes() -> None:
+    pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050))
+    run(pacer, 60, per_row_s=1e-5, met=0)
+    assert (pacer.rows, pacer.pause_s) == (5000, 0.0)
+    run(pacer, 1, per_row_s=1e-5, met=1)
+    assert (pacer.rows, pacer.pause_s) == (1000, 0.002)
+    run(pacer, 2, per_row_s=1e-5, met=0)
+    assert pacer.rows == 1000
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 100), st.floats(0, 100)), max_size=50),
     st.none() | st.integers(1, 10**6),
@@ -60,7 +70,7 @@ def test_there_is_always_a_next_batch_within_the_bounds(
 ) -> None:
     pacer = Pacer(PACE, most)
     for rows, held_s, waited_s in batches:
-        pacer.took(rows, held_s, waited_s)
+        pacer.took(rows, Spent(check=held_s, wait=waited_s))
         assert pacer.rows >= 1
         assert 1 <= pacer.sessions <= min(500, most or 500)
         assert PACE.gap_s <= pacer.pause_s <= 1.0
