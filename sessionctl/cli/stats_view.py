@@ -27,26 +27,28 @@ def stats_json(stats: Stats) -> dict[str, Any]:
         "empty_sessions": stats.empty,
         "oldest_activity": format_time(stats.oldest),
         "newest_activity": format_time(stats.newest),
-        "by_age": _histogram_json(stats.by_age),
-        "by_items": _histogram_json(stats.by_items),
+        "by_age": _histogram_json(stats, stats.by_age),
+        "by_items": _histogram_json(stats, stats.by_items),
         "top": [
             {"store": store, "session_id": ref.id, "last_activity": format_time(ref.last_activity),
              "items": ref.items, "bytes": ref.bytes}
             for store, ref in stats.top
         ],
+        "orphan_items": stats.orphans,
         "sample": {"items": stats.sampled, "complete": stats.sampled_all},
         "by_type": _shares_json(stats, stats.by_type, "type"),
         "by_tool": _shares_json(stats, stats.by_tool, "tool"),
         "disk": None if usage is None else {
             "bytes": usage.total, "reclaimable_bytes": usage.free, "log_bytes": usage.log,
-            "orphan_items": usage.orphan_items,
         },
     }  # fmt: skip
 
 
-def _histogram_json(buckets: Mapping[str, Totals]) -> list[dict[str, Any]]:
+def _histogram_json(stats: Stats, buckets: Mapping[str, Totals]) -> list[dict[str, Any]]:
+    """``bytes`` is null where sessions were counted but not measured."""
     return [
-        {"bucket": label, "sessions": t.sessions, "items": t.items, "bytes": t.bytes} for label, t in buckets.items()
+        {"bucket": label, "sessions": t.sessions, "items": t.items, "bytes": t.bytes if stats.measured else None}
+        for label, t in buckets.items()
     ]
 
 
@@ -74,7 +76,7 @@ def show_stats(out: Output, stats: Stats, parts: Sequence[Stats]) -> None:
         return
     for title, buckets in (("LAST ACTIVITY", stats.by_age), ("ITEMS", stats.by_items)):
         out.line()
-        out.table(_histogram_columns(title), _histogram_records(buckets, stats.totals.sessions))
+        out.table(_histogram_columns(title, stats), _histogram_records(buckets, stats))
     if stats.top:
         out.line()
         several = [Column(key="store", header="STORE", fold=True)] if stats.store is None else []
@@ -101,8 +103,8 @@ def _head(stats: Stats, parts: Sequence[Stats]) -> Iterator[str]:
         free = f", {format_size(usage.free)} free inside" if usage.free else ""
         log = f", {format_size(usage.log)} of log" if usage.log else ""
         yield f"  on disk    {format_size(usage.total)}{free}{log}"
-    if usage is not None and usage.orphan_items:
-        yield f"  orphans    {usage.orphan_items:,} items belong to no session row"
+    if stats.orphans:
+        yield f"  orphans    {stats.orphans:,} items belong to no session row"
 
 
 _STORES = (
@@ -118,22 +120,30 @@ def _store_record(stats: Stats) -> Record:
     return {"store": stats.store, "sessions": f"{t.sessions:,}", "items": f"{t.items:,}", "size": format_size(t.bytes)}
 
 
-def _histogram_columns(title: str) -> Sequence[Column]:
+def _histogram_columns(title: str, stats: Stats) -> Sequence[Column]:
+    size = [Column(key="size", header="SIZE", justify="right")] if stats.measured else []
     return (
         Column(key="label", header=title),
         Column(key="sessions", header="SESSIONS", justify="right"),
         Column(key="share", header="SHARE", justify="right"),
-        Column(key="size", header="SIZE", justify="right"),
+        Column(key="items", header="ITEMS", justify="right"),
+        *size,
         Column(key="bar", header=""),
     )
 
 
-def _histogram_records(buckets: Mapping[str, Totals], sessions: int) -> Iterator[Record]:
+def _histogram_records(buckets: Mapping[str, Totals], stats: Stats) -> Iterator[Record]:
     for label, t in buckets.items():
         if t.sessions:
-            share = t.sessions / sessions
-            size, bar = format_size(t.bytes), "█" * max(1, round(share * _BAR))
-            yield {"label": label, "sessions": f"{t.sessions:,}", "share": f"{share:.0%}", "size": size, "bar": bar}
+            share = t.sessions / stats.totals.sessions
+            yield {
+                "label": label,
+                "sessions": f"{t.sessions:,}",
+                "share": f"{share:.0%}",
+                "items": f"{t.items:,}",
+                "size": format_size(t.bytes),
+                "bar": "█" * max(1, round(share * _BAR)),
+            }
 
 
 _TOP = (

@@ -11,8 +11,10 @@ class Want(Flag):
     """What a listing must fetch beyond the session row itself; each bit costs work over the items."""
 
     NOTHING = 0
+    COUNT = auto()
+    """``items``; cheap where an index tells."""
     SIZE = auto()
-    """``items`` and ``bytes``."""
+    """``items`` and ``bytes``; every item's row is read."""
     VERSION = auto()
     """``version``, ``items`` and ``newest_item_at``."""
 
@@ -199,8 +201,14 @@ class Usage:
     total: int | None
     free: int | None
     log: int | None = None
-    orphan_items: int | None = None
-    """Items whose session has no row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """All items of a store and the octets of their texts, whether or not their sessions have a row."""
+
+    items: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """How much a store holds, how old and how large it is, and what takes the space.
 
-Counts and sizes are exact, from one pass over the sessions. What kinds of items and which tools the bytes
-belong to is read from the items themselves: of all where there are few, else of an even sample, and then
-it is an estimate and says so.
+Counts and totals are exact: the items of each session are counted through the index, the octets of all are
+summed in one pass as they lie. The octets of each session cost a look at every row of it, and are read only
+where a selection or ``by_bytes`` asks for them. What kinds of items and which tools the bytes belong to is read
+from the items themselves: of all where there are few, else of an even sample, and then it is an estimate and
+says so.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ import heapq
 import random
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sessionctl.core.model import Item, Order, SessionRef, StoreInfo, Usage, Want
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import Totals
-from sessionctl.core.selector import Selector
+from sessionctl.core.selector import Query, Selector
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
 
-SAMPLE = 20_000
+SAMPLE = 10_000
 """Items read to tell kinds and tools apart; a store with no more than this is read whole."""
 _SAMPLED_SESSIONS = 500
 AGES = (
@@ -53,8 +55,9 @@ class Share:
 class Stats:
     """Of one store, or summed over several (``store`` None then).
 
-    ``by_age`` and ``by_items`` map every bucket's label to its totals, in order. ``top`` are the largest
-    sessions with their store. ``by_type`` and ``by_tool`` cover ``sampled`` items; ``sampled_all`` says that
+    ``by_age`` and ``by_items`` map every bucket's label to its totals, in order; their bytes are known where
+    ``measured``. ``top`` are the largest sessions with their store, by bytes where those are known of all
+    sessions, else by items. ``by_type`` and ``by_tool`` cover ``sampled`` items; ``sampled_all`` says that
     those are all there are. A tool's bytes are its calls and their outputs.
     """
 
@@ -70,41 +73,86 @@ class Stats:
     top: list[tuple[str, SessionRef]] = field(default_factory=list)
     by_type: dict[str, Share] = field(default_factory=dict)
     by_tool: dict[str, Share] = field(default_factory=dict)
+    measured: bool = True
+    orphans: int | None = None
+    """Items whose session has no row; None where only a selection was looked at."""
     sampled: int = 0
     sampled_all: bool = True
     usage: Usage | None = None
 
 
-def measure(store: Store, selector: Selector, *, top: int) -> Stats:
-    """The stats of what ``selector`` selects in ``store``; memory does not grow with the store."""
-    now = store.now()
-    stats = Stats(store=str(store.address), store_time=now, info=store.info(), usage=store.usage())
-    chosen = _Reservoir(_SAMPLED_SESSIONS)
-    largest: list[tuple[int, str, SessionRef]] = []
-    ages, sizes = _Histogram(_age_labels()), _Histogram(_size_labels())
-    for ref in select(store, selector, now=now, order=Order.PHYSICAL, want=Want.SIZE):
-        items, size, at = ref.items or 0, ref.bytes or 0, ref.last_activity
-        ages.add(_age_bucket(at, now), items, size)
-        sizes.add(bisect_right(_SIZE_BOUNDS, items), items, size)
-        if at is not None:
-            stats.oldest = at if stats.oldest is None or at < stats.oldest else stats.oldest
-            stats.newest = at if stats.newest is None or at > stats.newest else stats.newest
-        if len(largest) < top or size > largest[0][0]:
-            (heapq.heappush if len(largest) < top else heapq.heapreplace)(largest, (size, ref.id, ref))
-        chosen.offer(ref.id)
-    stats.by_age, stats.by_items = ages.totals(), sizes.totals()
+def measure(store: Store, selector: Selector, *, top: int, by_bytes: bool = False) -> Stats:
+    """The stats of what ``selector`` selects in ``store``; memory does not grow with the store.
+
+    ``by_bytes``: measure every session, for the largest by bytes rather than by items.
+    """
+    now, whole = store.now(), selector == Selector()
+    measured = by_bytes or not whole
+    stats = Stats(store=str(store.address), store_time=now, info=store.info(), usage=store.usage(), measured=measured)
+    seen = _Sessions(now, top, measured=measured)
+    for ref in select(store, selector, now=now, order=Order.PHYSICAL, want=Want.SIZE if measured else Want.COUNT):
+        seen.add(ref)
+    stats.by_age, stats.by_items = seen.ages.totals(), seen.sizes.totals()
     stats.totals = sum(stats.by_items.values(), Totals())
     stats.empty = stats.by_items[SIZES[0][1]].sessions
-    stats.top = [(str(store.address), ref) for _, _, ref in sorted(largest, reverse=True)]
-    whole = selector == Selector()
-    _sort_items(stats, store.sample(SAMPLE) if whole else _items_of(store, chosen.kept))
+    stats.oldest, stats.newest = seen.oldest, seen.newest
+    if whole:
+        volume = store.volume()
+        stats.orphans = max(0, volume.items - stats.totals.items)
+        stats.totals = replace(stats.totals, bytes=volume.bytes)
+    stats.top = [(str(store.address), ref) for ref in _sized(store, seen.largest(), measured=measured)]
+    _sort_items(stats, store.sample(SAMPLE) if whole else _items_of(store, seen.chosen.kept))
     stats.sampled_all = stats.sampled >= stats.totals.items
     return stats
 
 
+def _sized(store: Store, refs: Sequence[SessionRef], *, measured: bool) -> list[SessionRef]:
+    """``refs`` with their bytes, in their order."""
+    if measured:
+        return list(refs)
+    named = Query(named=frozenset(ref.id for ref in refs))
+    sizes = {ref.id: ref for ref in store.sessions(named, want=Want.SIZE)} if refs else {}
+    return [sizes.get(ref.id, ref) for ref in refs]
+
+
+class _Sessions:
+    """What one pass over the sessions leaves: histograms, the largest, a sample of ids."""
+
+    def __init__(self, now: datetime, top: int, *, measured: bool) -> None:
+        self.ages, self.sizes = _Histogram(_age_labels()), _Histogram(_size_labels())
+        self.oldest: datetime | None = None
+        self.newest: datetime | None = None
+        self.chosen = _Reservoir(_SAMPLED_SESSIONS)
+        self._now, self._top, self._measured = now, top, measured
+        self._largest: list[tuple[int, str, SessionRef]] = []
+        # Ascending: the place of a time among them tells its bucket.
+        self._since = [*(now - age + _TICK for _, age in reversed(AGES)), now + _TICK]
+
+    def add(self, ref: SessionRef) -> None:
+        """This runs for every session of a store: ages are compared as times, not computed."""
+        items, size, at = ref.items or 0, ref.bytes or 0, ref.updated_at
+        if at is None:
+            self.ages.add(_UNKNOWN, items, size)
+        else:
+            self.ages.add(_BUCKETS[bisect_right(self._since, at)], items, size)
+            self.oldest = at if self.oldest is None or at < self.oldest else self.oldest
+            self.newest = at if self.newest is None or at > self.newest else self.newest
+        self.sizes.add(bisect_right(_SIZE_BOUNDS, items), items, size)
+        weight = size if self._measured else items
+        if len(self._largest) < self._top:
+            heapq.heappush(self._largest, (weight, ref.id, ref))
+        elif self._largest and weight > self._largest[0][0]:
+            heapq.heapreplace(self._largest, (weight, ref.id, ref))
+        if self._measured:
+            self.chosen.offer(ref.id)
+
+    def largest(self) -> list[SessionRef]:
+        return [ref for _, _, ref in sorted(self._largest, reverse=True)]
+
+
 def combine(parts: Sequence[Stats], *, top: int) -> Stats:
     """Several stores as one; kinds and tools are scaled from each store's own sample."""
-    total = Stats(sampled_all=all(part.sampled_all for part in parts))
+    total = Stats(sampled_all=all(part.sampled_all for part in parts), measured=all(part.measured for part in parts))
     for part in parts:
         total.totals += part.totals
         total.empty += part.empty
@@ -120,7 +168,8 @@ def combine(parts: Sequence[Stats], *, top: int) -> Stats:
                 into.bytes += share.bytes
     total.oldest = min((p.oldest for p in parts if p.oldest), default=None)
     total.newest = max((p.newest for p in parts if p.newest), default=None)
-    total.top = sorted((t for p in parts for t in p.top), key=lambda t: -(t[1].bytes or 0))[:top]
+    everyone = [largest for part in parts for largest in part.top]
+    total.top = sorted(everyone, key=lambda t: -((t[1].bytes if total.measured else t[1].items) or 0))[:top]
     return total
 
 
@@ -181,7 +230,10 @@ def _sort_items(stats: Stats, items: Iterable[Item]) -> None:
             stats.by_tool.setdefault(tool, Share()).add(size)
 
 
-_AGE_BOUNDS = [limit.total_seconds() for _, limit in AGES]
+_TICK = timedelta.resolution
+_UNKNOWN = len(AGES) + 2
+_BUCKETS = (*range(len(AGES), -1, -1), len(AGES) + 1)
+"""Buckets from the oldest times to the newest, and then the future."""
 _SIZE_BOUNDS = [below for below, _ in SIZES]
 
 
@@ -191,10 +243,3 @@ def _age_labels() -> list[str]:
 
 def _size_labels() -> list[str]:
     return [*(label for _, label in SIZES), LARGEST]
-
-
-def _age_bucket(at: datetime | None, now: datetime) -> int:
-    if at is None:
-        return len(AGES) + 2
-    age = (now - at).total_seconds()
-    return len(AGES) + 1 if age < 0 else bisect_right(_AGE_BOUNDS, age)

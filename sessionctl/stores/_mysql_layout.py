@@ -138,7 +138,6 @@ def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, 
         sessions=sessions,
         messages=messages,
         cascades=not is_watched and any(key.rule == "CASCADE" for key in own),
-        bound=bool(own),
         indexed=any(index.leads for index in indexes[1]),
         hazards=(
             *(_hazard(key, here) for key in keys if key not in own),

@@ -329,9 +329,10 @@ class SqlReader(Store):
             selected = connection.execute(counted.where(*conditions)).scalar_one()
             return bool(selected >= _WHOLE_SHARE * connection.execute(counted).scalar_one())
 
-    def _sums(self, want: Want) -> list[Expression]:
+    def _sums(self, want: Want, *, joined: bool = True) -> list[Expression]:
+        """``joined``: a session without items has a row of NULLs, which does not count."""
         m = self._messages.c
-        sums: list[Expression] = [func.count(m.id).label("items")]
+        sums: list[Expression] = [(func.count(m.id) if joined else func.count()).label("items")]
         if Want.SIZE in want:
             sums.append(func.sum(self._octets(m.message_data)).label("bytes"))
         if Want.VERSION in want:
@@ -351,6 +352,8 @@ class SqlReader(Store):
 
     def _with_measure(self, ref: SessionRef, row: Any, want: Want) -> SessionRef:
         items = int(row.items or 0) if row is not None else 0
+        if Want.COUNT in want:
+            ref = replace(ref, items=items)
         if Want.SIZE in want:
             ref = replace(ref, items=items, bytes=int(row.bytes or 0) if row is not None else 0)
         if Want.VERSION in want:
@@ -373,7 +376,8 @@ class SqlReader(Store):
             yield self._with_measure(self._ref(row), row, want)
 
     def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
-        sums = select(self._messages.c.session_id, *self._sums(want)).group_by(self._messages.c.session_id).subquery()
+        owner = self._messages.c.session_id
+        sums = select(owner, *self._sums(want, joined=False)).group_by(owner).subquery()
         added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at") if name in sums.c]
         return (
             select(*self._session_columns(), *added)

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Select, func, select
 
-from sessionctl.core.model import Item
+from sessionctl.core.model import Item, Volume
 from sessionctl.stores._sql import Condition, Expression, SqlReader, chunked
 
 _LOOKED_INTO = 1000
@@ -84,9 +84,7 @@ class SqlItemReader(SqlReader):
                 taken += 1
                 yield self._item(row)
 
-    def _orphans(self) -> int:
-        """Items whose session has no row; a foreign key that was always there leaves none."""
-        if self._layout.bound:
-            return 0
-        without = ~exists(select(1).select_from(self._sessions).where(self._owns()))
-        return int(self._fetch(select(func.count()).select_from(self._messages).where(without))[0][0])
+    def volume(self) -> Volume:
+        size = func.sum(self._octets(self._messages.c.message_data))
+        items, octets = self._fetch(select(func.count(), size).select_from(self._messages))[0]
+        return Volume(items=int(items), bytes=int(octets or 0))

@@ -72,15 +72,14 @@ class Layout:
     """The SDK's two tables and what deleting from them does.
 
     ``cascades``: deleting a session takes its items along, so that deleting sessions is enough.
-    ``bound``: a foreign key keeps items without a session row from existing. ``indexed``: the items of
-    one session are found without reading the table. ``server`` is the product and its version.
+    ``indexed``: the items of one session are found without reading the table. ``server`` is the product
+    and its version.
     """
 
     server: str
     sessions: TableFacts
     messages: TableFacts
     cascades: bool
-    bound: bool
     indexed: bool
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ from sessionctl.core.model import (
     Spent,
     StoreInfo,
     Usage,
+    Volume,
     Want,
 )
 from sessionctl.core.selector import Query
@@ -105,6 +106,10 @@ class Store(ABC):
     @abstractmethod
     def sample(self, count: int) -> Iterator[Item]:
         """About ``count`` items spread evenly over the store; all of them if it has no more."""
+
+    @abstractmethod
+    def volume(self) -> Volume:
+        """All items counted and summed, in one pass as they lie: much cheaper than session by session."""
 
     @abstractmethod
     def usage(self) -> Usage:

@@ -29,6 +29,7 @@ from sessionctl.core.model import (
     SessionRef,
     StoreInfo,
     Usage,
+    Volume,
     Want,
 )
 from sessionctl.core.selector import Query
@@ -139,8 +140,12 @@ class MemoryStore(Store):
         step = max(1, len(every) // count) if count > 0 else 1
         return islice(iter(every[::step]), max(0, count))
 
+    def volume(self) -> Volume:
+        every = [item for kept in self._kept.values() for item in kept.items]
+        return Volume(items=len(every), bytes=sum(item.size for item in every))
+
     def usage(self) -> Usage:
-        return Usage(total=None, free=None, orphan_items=0)
+        return Usage(total=None, free=None)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         present: Mapping[str, SessionRef] = {
@@ -178,7 +183,7 @@ def _only(ref: SessionRef, want: Want) -> SessionRef:
     sized, versioned = Want.SIZE in want, Want.VERSION in want
     return replace(
         ref,
-        items=ref.items if sized or versioned else None,
+        items=ref.items if want else None,
         bytes=ref.bytes if sized else None,
         newest_item_at=ref.newest_item_at if versioned else None,
         version=ref.version if versioned else None,

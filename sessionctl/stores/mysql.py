@@ -209,7 +209,7 @@ class Adapter(SqlStore):
         with self._reading() as connection:
             row = connection.execute(_USAGE, names | {"name_2": messages.name}).one()
         total, free = (None if value is None else int(value) for value in row)
-        return Usage(total=total, free=free, orphan_items=self._orphans())
+        return Usage(total=total, free=free)
 
     # --- changes ------------------------------------------------------------------------------
 

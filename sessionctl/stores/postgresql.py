@@ -177,7 +177,7 @@ class Adapter(SqlStore):
         with self._reading() as connection:
             row = connection.execute(_USAGE, {"names": names}).one()
         free = None if row.free is None else int(row.free)
-        return Usage(total=int(row.total or 0), free=free, orphan_items=self._orphans())
+        return Usage(total=int(row.total or 0), free=free)
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from sessionctl.core.model import (
     SessionRef,
     StoreInfo,
     Usage,
+    Volume,
     Want,
 )
 from sessionctl.core.selector import Query
@@ -53,6 +55,8 @@ from sessionctl.stores.recheck import verdicts
 
 _SCAN_ABOVE = 20_000
 _RANGE = 2000
+_RANGES = 1000
+"""Ranges of a pass at most, and rows of one at least."""
 _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
@@ -141,7 +145,7 @@ class Adapter(Store):
 
     def sample(self, count: int) -> Iterator[Item]:
         columns = f"SELECT id, message_data, created_at FROM {self._messages} "
-        first, last = self._file.row(f"SELECT min(id), max(id) FROM {self._messages}")
+        first, last = self._ends(self._messages, "id")
         if first is None or last - first < 2 * count:
             rows = self._file.rows(columns + "ORDER BY id LIMIT ?", (count,))
         else:
@@ -152,14 +156,15 @@ class Adapter(Store):
         for key, stored, created_at in rows:
             yield Item(key=key, text=text(stored), created_at=parse(created_at))
 
+    def volume(self) -> Volume:
+        sums = f"SELECT count(*), sum(length(CAST(message_data AS BLOB))) FROM {self._messages} NOT INDEXED"
+        parts = list(self._in_ranges(self._messages, f"{sums} WHERE rowid BETWEEN ? AND ?", []))
+        return Volume(items=sum(items for items, _ in parts), bytes=sum(size or 0 for _, size in parts))
+
     def usage(self) -> Usage:
         size, log = self._file.sizes()
         free = self._file.row("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")[0]
-        orphans = (
-            f"SELECT count(*) FROM {self._messages} m "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self._sessions} s WHERE s.session_id = m.session_id)"
-        )
-        return Usage(total=size, free=free, log=log, orphan_items=self._file.row(orphans)[0])
+        return Usage(total=size, free=free, log=log)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         try:
@@ -173,7 +178,8 @@ class Adapter(Store):
             locked = time.monotonic()
             now = _known(connection.execute(_NOW).fetchone()[0])
             sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
-            present = {row[0]: self._ref(row, Want.VERSION) for row in connection.execute(sql, params)} if ids else {}
+            as_ref = _reader_of_refs(Want.VERSION)
+            present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
             outcomes = verdicts(changes, present, now - guard.min_idle)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
             checked = time.monotonic()
@@ -190,27 +196,34 @@ class Adapter(Store):
     ) -> Iterator[SessionRef]:
         """Pages until ``limit`` sessions match: SQL may let through a few that the exact decision does not."""
         left = limit
-        whole = order is Order.PHYSICAL and limit is None and not ids and Want.SIZE in want
+        whole = order is Order.PHYSICAL and limit is None and not ids and bool(want)
+        as_ref, everything = _reader_of_refs(want), query == Query()
         while left is None or left > 0:
             page = None if query.measures or order is Order.PHYSICAL else left
             sql, params = self._rows_of(query, ids, order, page, after, want, whole=whole)
             seen, ref = 0, None
-            for row in self._pass(sql, params) if whole else self._file.rows(sql, params):
-                seen, ref = seen + 1, self._ref(row, want)
-                if query.matches(ref):
+            for row in self._in_ranges(self._sessions, sql, params) if whole else self._file.rows(sql, params):
+                seen, ref = seen + 1, as_ref(row)
+                if everything or query.matches(ref):
                     left = None if left is None else left - 1
                     yield ref
             if page is None or seen < page or ref is None:
                 return
             after = Cursor(activity=ref.updated_at, id=ref.id)
 
-    def _pass(self, sql: str, params: list[Any]) -> Iterator[tuple[Any, ...]]:
-        """All rows in physical order, cut into ranges of rowids that are read side by side."""
-        first, last = self._file.row(f"SELECT min(rowid), max(rowid) FROM {self._sessions}")
+    def _in_ranges(self, table: str, sql: str, params: list[Any]) -> Iterator[tuple[Any, ...]]:
+        """A pass over ``table``, cut into ranges of rowids (the last two parameters) that are read side by side."""
+        first, last = self._ends(table, "rowid")
         if first is None or last - first < 2 * _RANGE:
             return self._file.rows(sql, [*params, first, last])
-        ranges = ([*params, start, start + _RANGE - 1] for start in range(first, last + 1, _RANGE))
+        step = max(_RANGE, (last - first) // _RANGES)
+        ranges = ([*params, start, min(start + step - 1, last)] for start in range(first, last + 1, step))
         return self._file.rows_by_range(sql, ranges)
+
+    def _ends(self, table: str, key: str) -> tuple[Any, Any]:
+        """The smallest and the largest key; asked for one by one, each is one step in the tree."""
+        first, last = self._file.row(f"SELECT (SELECT min({key}) FROM {table}), (SELECT max({key}) FROM {table})")
+        return first, last
 
     def _rows_of(
         self,
@@ -275,20 +288,6 @@ class Adapter(Store):
         stored = next((row[0] for row in found), None)
         return stored if stored is not None and parse(stored) == at else stamp(at)
 
-    def _ref(self, row: tuple[Any, ...], want: Want) -> SessionRef:
-        if want is Want.NOTHING:
-            return SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
-        session_id, created_at, updated_at, items, size, newest, newest_at = row
-        return SessionRef(
-            id=session_id,
-            created_at=parse(created_at),
-            updated_at=parse(updated_at),
-            items=items,
-            bytes=(size or 0) if Want.SIZE in want else None,
-            newest_item_at=parse(newest_at),
-            version=f"{updated_at}|{newest}|{items}" if Want.VERSION in want else None,
-        )
-
     def _plain_items(self) -> str:
         place = "created_at" if self._layout.flavour == "SQLAlchemySession" else "id"
         return (
@@ -309,6 +308,23 @@ class Adapter(Store):
             "ON v.message_id = m.id AND v.session_id = m.session_id "
             "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
         )
+
+
+def _reader_of_refs(want: Want) -> Callable[[tuple[Any, ...]], SessionRef]:
+    """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
+    if want is Want.NOTHING:
+        return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
+    sized = Want.SIZE in want
+
+    def counted(row: tuple[Any, ...]) -> SessionRef:
+        size = (row[4] or 0) if sized else None
+        return SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]), items=row[3], bytes=size)
+
+    def versioned(row: tuple[Any, ...]) -> SessionRef:
+        version = f"{row[2]}|{row[5]}|{row[3]}"
+        return replace(counted(row), newest_item_at=parse(row[6]), version=version)
+
+    return versioned if Want.VERSION in want else counted
 
 
 def _known(stored: Any) -> datetime:

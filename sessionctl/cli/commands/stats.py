@@ -18,6 +18,9 @@ def command(
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
     top: Annotated[int, typer.Option("--top", min=0, metavar="N", help="How many of the largest sessions.")] = 10,
+    by_bytes: Annotated[
+        bool, typer.Option("--by-bytes", help="Measure every session: slower, and the largest are those by bytes.")
+    ] = False,
     output: opt.OutputOpt = Form.TABLE,
 ) -> None:
     """Totals, age and size histograms, the largest sessions, bytes by kind of item and by tool, space on disk.
@@ -32,7 +35,7 @@ def command(
 
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL))
     trip = visit(store, out, all_stores=all_stores)
-    parts = list(trip.each(lambda opened: iter([measure(opened, chosen, top=top)])))
+    parts = list(trip.each(lambda opened: iter([measure(opened, chosen, top=top, by_bytes=by_bytes)])))
     whole = parts[0] if len(parts) == 1 and not trip.several else combine(parts, top=top)
     if output is Form.JSONL:
         for part in parts:
