@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from sessionctl import __version__
 from sessionctl.cli import commands
+from sessionctl.cli.coercion import coerce_late
 from sessionctl.cli.context import current, set_current
 from sessionctl.errors import SessionctlError, UsageError
 
@@ -70,6 +71,9 @@ class CommandFiles(MutableMapping[str, Any]):
 class StrictCommand(TyperCommand):
     """A command that refuses an option given twice unless it is one that may repeat."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [coerce_late(param) for param in super().get_params(ctx)]
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for param in given:
@@ -85,6 +89,9 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = CommandFiles()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [coerce_late(param) for param in super().get_params(ctx)]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)

@@ -54,8 +54,10 @@ from sessionctl.stores.base import Store
 from sessionctl.stores.recheck import verdicts
 
 _SCAN_ABOVE = 20_000
+_MEASURED = 7
+"""Columns of ``_rows_of`` with measures."""
 _RANGE = 2000
-_RANGES = 1000
+_RANGES = 200
 """Ranges of a pass at most, and rows of one at least."""
 _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -158,7 +160,7 @@ class Adapter(Store):
 
     def volume(self) -> Volume:
         sums = f"SELECT count(*), sum(length(CAST(message_data AS BLOB))) FROM {self._messages} NOT INDEXED"
-        parts = list(self._in_ranges(self._messages, f"{sums} WHERE rowid BETWEEN ? AND ?", []))
+        parts = list(self._in_ranges(self._messages, f"{sums} WHERE rowid BETWEEN ? AND ?", 2, []))
         return Volume(items=sum(items for items, _ in parts), bytes=sum(size or 0 for _, size in parts))
 
     def usage(self) -> Usage:
@@ -202,7 +204,8 @@ class Adapter(Store):
             page = None if query.measures or order is Order.PHYSICAL else left
             sql, params = self._rows_of(query, ids, order, page, after, want, whole=whole)
             seen, ref = 0, None
-            for row in self._in_ranges(self._sessions, sql, params) if whole else self._file.rows(sql, params):
+            rows = self._in_ranges(self._sessions, sql, _MEASURED, params) if whole else self._file.rows(sql, params)
+            for row in rows:
                 seen, ref = seen + 1, as_ref(row)
                 if everything or query.matches(ref):
                     left = None if left is None else left - 1
@@ -211,14 +214,14 @@ class Adapter(Store):
                 return
             after = Cursor(activity=ref.updated_at, id=ref.id)
 
-    def _in_ranges(self, table: str, sql: str, params: list[Any]) -> Iterator[tuple[Any, ...]]:
+    def _in_ranges(self, table: str, sql: str, columns: int, params: list[Any]) -> Iterator[Sequence[Any]]:
         """A pass over ``table``, cut into ranges of rowids (the last two parameters) that are read side by side."""
         first, last = self._ends(table, "rowid")
         if first is None or last - first < 2 * _RANGE:
             return self._file.rows(sql, [*params, first, last])
         step = max(_RANGE, (last - first) // _RANGES)
         ranges = ([*params, start, min(start + step - 1, last)] for start in range(first, last + 1, step))
-        return self._file.rows_by_range(sql, ranges)
+        return self._file.rows_by_range(sql, columns, ranges)
 
     def _ends(self, table: str, key: str) -> tuple[Any, Any]:
         """The smallest and the largest key; asked for one by one, each is one step in the tree."""
@@ -310,17 +313,17 @@ class Adapter(Store):
         )
 
 
-def _reader_of_refs(want: Want) -> Callable[[tuple[Any, ...]], SessionRef]:
+def _reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
     """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
     if want is Want.NOTHING:
         return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
     sized = Want.SIZE in want
 
-    def counted(row: tuple[Any, ...]) -> SessionRef:
+    def counted(row: Sequence[Any]) -> SessionRef:
         size = (row[4] or 0) if sized else None
         return SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]), items=row[3], bytes=size)
 
-    def versioned(row: tuple[Any, ...]) -> SessionRef:
+    def versioned(row: Sequence[Any]) -> SessionRef:
         version = f"{row[2]}|{row[5]}|{row[3]}"
         return replace(counted(row), newest_item_at=parse(row[6]), version=version)
 
