@@ -56,6 +56,13 @@ class FailingStore(Store):
     def sample(self, count: int) -> Iterator[Item]:
         return self.inner.sample(count)
 
+    @property
+    def spent(self) -> Any:  # type: ignore[override]
+        return self.inner.spent
+
+    def volume(self) -> Any:
+        return self.inner.volume()
+
     def usage(self) -> Any:
         return self.inner.usage()
 

@@ -23,7 +23,7 @@ from sessionctl.core.selector import Query, Selector
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
 
-SAMPLE = 10_000
+SAMPLE = 20_000
 """Items read to tell kinds and tools apart; a store with no more than this is read whole."""
 _SAMPLED_SESSIONS = 500
 AGES = (

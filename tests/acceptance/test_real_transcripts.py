@@ -74,12 +74,19 @@ def stats_are_the_sums(store: LoadedStore) -> None:
     assert (stats["empty_sessions"], stats["orphan_items"]) == (0, 0)
     assert seconds(stats["newest_activity"]) == max(row.updated for row in rows)
     assert seconds(stats["oldest_activity"]) == min(row.updated for row in rows)
+    measured = in_process("stats", "-s", store.url, "--by-bytes", "-o", "json").json
     for histogram in ("by_age", "by_items"):
-        assert {key: sum(bucket[key] for bucket in stats[histogram]) for key in totals} == totals
+        assert {key: sum(bucket[key] for bucket in measured[histogram]) for key in totals} == totals
+        counted = [{**bucket, "bytes": None} for bucket in measured[histogram]]
+        assert stats[histogram] == counted
     ages = {bucket["bucket"]: bucket["sessions"] for bucket in stats["by_age"]}
     assert ages["under 90 days"] + ages["under 1 year"] == len(store.idle_for(BOUNDARY_S))
     largest = sorted((row.octets for row in rows), reverse=True)[:10]
-    assert [session["bytes"] for session in stats["top"]] == largest
+    assert [session["bytes"] for session in measured["top"]] == largest
+    longest = sorted((row.items for row in rows), reverse=True)[:10]
+    assert [session["items"] for session in stats["top"]] == longest
+    by_id = store.rows()
+    assert all(session["bytes"] == by_id[session["session_id"]].octets for session in stats["top"])
     assert stats["sample"] == {"items": totals["items"], "complete": True}
     kinds: dict[str, list[int]] = {}
     for messages in store.messages(store.rows()).values():
