@@ -7,7 +7,7 @@ from typing import Any
 
 from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.plan import Totals
-from sessionctl.core.units import format_age, format_minute, format_size, format_time
+from sessionctl.core.units import format_age, format_minute, format_second, format_size, format_time
 from sessionctl.operations.stats import Share, Stats
 
 _BAR = 24
@@ -74,7 +74,7 @@ def show_stats(out: Output, stats: Stats, parts: Sequence[Stats]) -> None:
         out.table(_STORES, map(_store_record, sorted(parts, key=lambda part: -part.totals.bytes)))
     if not stats.totals.sessions:
         return
-    for title, buckets in (("LAST ACTIVITY", stats.by_age), ("ITEMS", stats.by_items)):
+    for title, buckets in (("LAST ACTIVITY", stats.by_age), ("ITEMS IN A SESSION", stats.by_items)):
         out.line()
         out.table(_histogram_columns(title, stats), _histogram_records(buckets, stats))
     if stats.top:
@@ -97,7 +97,7 @@ def _head(stats: Stats, parts: Sequence[Stats]) -> Iterator[str]:
     yield f"  sessions   {t.sessions:,}{empty}"
     yield f"  items      {t.items:,}, {format_size(t.bytes)} of stored text"
     if stats.oldest and stats.newest:
-        yield f"  activity   {format_time(stats.oldest)} to {format_time(stats.newest)}"
+        yield f"  activity   {format_second(stats.oldest)} to {format_second(stats.newest)}"
     usage = stats.usage
     if usage is not None and usage.total is not None:
         free = f", {format_size(usage.free)} free inside" if usage.free else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,22 +27,12 @@ def plan_purge(
     """
     now = store.now()
     census = store.census(now + AHEAD_BY)
-    named = frozenset(selector.named)
     spool = Spool(spool_directory)
-    matched = planned = Totals()
-    active = named_active = share_basis = found = 0
+    sorting = _Sorting(spool, now - min_idle, frozenset(selector.named))
     try:
         for ref in _candidates(store, selector, now):
-            found += ref.id in named
-            matched = matched.plus(ref.items or 0, ref.bytes or 0)
-            share_basis += ref.id not in named
-            if _is_active(ref, now - min_idle):
-                active += 1
-                named_active += ref.id in named
-                continue
-            planned = planned.plus(ref.items or 0, ref.bytes or 0)
-            spool.add(_step(ref))
-        missing = _missing(store, named, found)
+            sorting.add(ref)
+        missing = _missing(store, sorting)
     except BaseException:
         spool.close()
         raise
@@ -56,11 +47,11 @@ def plan_purge(
         criteria=selector.explain(now),
         sessions_in_store=census.sessions,
         ahead=census.ahead,
-        share_basis=share_basis,
-        matched=matched,
-        planned=planned,
-        active=active,
-        named_active=named_active,
+        share_basis=sorting.share_basis,
+        matched=sorting.matched,
+        planned=sorting.planned,
+        active=sorting.active,
+        named_active=sorting.named_active,
         missing=missing,
         digest=spool.digest,
         hazards=info.hazards,
@@ -68,6 +59,33 @@ def plan_purge(
         frozen=info.frozen,
     )
     return SpooledPlan(header, spool)
+
+
+@dataclass(slots=True)
+class _Sorting:
+    """Takes the matched sessions one by one: what is active is counted, the rest goes into the spool."""
+
+    spool: Spool
+    cutoff: datetime
+    named: frozenset[str]
+    matched: Totals = field(default_factory=Totals)
+    planned: Totals = field(default_factory=Totals)
+    active: int = 0
+    named_active: int = 0
+    named_found: int = 0
+    share_basis: int = 0
+
+    def add(self, ref: SessionRef) -> None:
+        items, size, is_named = ref.items or 0, ref.bytes or 0, ref.id in self.named
+        self.matched = self.matched.plus(items, size)
+        self.named_found += is_named
+        self.share_basis += not is_named
+        if _is_active(ref, self.cutoff):
+            self.active += 1
+            self.named_active += is_named
+            return
+        self.planned = self.planned.plus(items, size)
+        self.spool.add(_step(ref))
 
 
 def _candidates(store: Store, selector: Selector, now: datetime) -> Iterator[SessionRef]:
@@ -79,9 +97,10 @@ def _is_active(ref: SessionRef, cutoff: datetime) -> bool:
     return alive is not None and alive > cutoff
 
 
-def _missing(store: Store, named: frozenset[str], found: int) -> int:
+def _missing(store: Store, sorting: _Sorting) -> int:
     """How many of the sessions named one by one do not exist (others may just not match)."""
-    if found == len(named):
+    named = sorting.named
+    if sorting.named_found == len(named):
         return 0
     return len(named) - sum(1 for _ in store.sessions(Query(named=named)))
 
