@@ -23,8 +23,10 @@ from sessionctl.core.selector import Query, Selector
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
 
-SAMPLE = 20_000
-"""Items read to tell kinds and tools apart; a store with no more than this is read whole."""
+READ_WHOLE = 20_000
+"""A store with no more items than this is read whole to tell kinds and tools apart."""
+SAMPLE = 5_000
+"""Items read of a larger one: a kind that takes half of the space is met to within 1.5 %."""
 _SAMPLED_SESSIONS = 500
 AGES = (
     ("under 1 hour", timedelta(hours=1)),
@@ -100,8 +102,11 @@ def measure(store: Store, selector: Selector, *, top: int, by_bytes: bool = Fals
         volume = store.volume()
         stats.orphans = max(0, volume.items - stats.totals.items)
         stats.totals = replace(stats.totals, bytes=volume.bytes)
+        some = store.sample(READ_WHOLE if volume.items <= READ_WHOLE else SAMPLE)
+    else:
+        some = _items_of(store, seen.chosen.kept)
     stats.top = [(str(store.address), ref) for ref in _sized(store, seen.largest(), measured=measured)]
-    _sort_items(stats, store.sample(SAMPLE) if whole else _items_of(store, seen.chosen.kept))
+    _sort_items(stats, some)
     stats.sampled_all = stats.sampled >= stats.totals.items
     return stats
 
