@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sessionctl.core.model import Spent
@@ -33,6 +33,9 @@ from sessionctl.errors import (
     StoreNotUnderstood,
     StoreUnavailable,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 BUSY_TIMEOUT_S = 10.0
 _TURN_MS = 200
@@ -66,6 +69,8 @@ class SqliteFile:
         self._stamp: tuple[int, int] | None = None
         self._unmoved_s, self._move_after_s = 0.0, 0.02
         self._data_version: int | None = None
+        self._pools: list[ThreadPoolExecutor] = []
+        self._closed = False
         self._idle: dict[tuple[int, int] | None, list[sqlite3.Connection]] = {}  # by stamp, if immutable
         self._lock = threading.Lock()
         with self.errors():
@@ -105,6 +110,7 @@ class SqliteFile:
         with self.errors(), ThreadPoolExecutor(_READERS, "sqlite-reader") as pool:
             schema = self.row("PRAGMA schema_version")
             packed = _packed(sql, columns)
+            self._pools.append(pool)
             ahead: deque[Future[list[tuple[Any, ...]]]] = deque()
             try:
                 for params in ranges:
@@ -116,6 +122,8 @@ class SqliteFile:
             finally:
                 for waiting in ahead:
                     waiting.cancel()
+                with suppress(ValueError):  # the store was closed before this pass was
+                    self._pools.remove(pool)
         if self.row("PRAGMA schema_version") != schema:
             raise StoreBusy(f"{self.path} was rebuilt while it was being read", hint="run the command again")
 
@@ -159,7 +167,10 @@ class SqliteFile:
         self._unmoved_s += held_s
         if not self._wal_mode or self._unmoved_s < self._move_after_s:
             return
-        _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        try:
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            return  # the changes are committed: that the log stays longer must not look as if they were not
         aimed = self._unmoved_s * _LOG_PAGES / max(pages, 1)
         self._move_after_s = min(max(aimed, self._move_after_s / 2, 0.005), 2 * self._move_after_s, 1.0)
         self._unmoved_s = 0.0
@@ -170,6 +181,13 @@ class SqliteFile:
             return self.path.stat().st_size, self._wal_size() or 0
 
     def close(self) -> None:
+        # A connection that is closed under a thread at work in it takes the process along.
+        self._closed = True
+        for connection in self._opened:
+            connection.interrupt()
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._pools.clear()
         for connection in self._opened:
             connection.close()
         self._opened.clear()
@@ -237,6 +255,8 @@ class SqliteFile:
         """All rows at once, on a connection that no other thread uses meanwhile."""
         while True:
             with self._lock:
+                if self._closed:
+                    raise sqlite3.ProgrammingError("the store is closed")
                 immutable = self._wal_mode and self._wal_size() is None
                 before = self._file_stamp()
                 idle = self._idle.setdefault(before if immutable else None, [])

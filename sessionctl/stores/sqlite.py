@@ -35,7 +35,7 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.selector import Query
-from sessionctl.errors import StoreMissing
+from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted, read_layout
@@ -169,6 +169,8 @@ class Adapter(Store):
         return Usage(total=size, free=free, log=log)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        if self._layout.frozen:
+            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._layout.frozen}")
         try:
             return self._applied(changes, guard, one_by_one=False)
         except RefusedError:

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from sessionctl.core.model import Guard
+from sessionctl.core.model import Guard, Order, Want
 from sessionctl.core.selector import Query
 from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS, StoreCase, assistant, turn, user
 from sessionctl.testing.looking import EVERYTHING, deletion, existing, octets
@@ -225,10 +225,15 @@ class TestSizing:
         for number in range(5):
             case.write(f"s{number}", turn(number), [user("x" * 20000)])
         with case.open() as store:
-            usage = store.usage()
+            usage, volume = store.usage(), store.volume()
+            counted = list(store.sessions(Query(), want=Want.COUNT))
+            sized = list(store.sessions(Query(), order=Order.PHYSICAL, want=Want.SIZE))
         assert usage.total is None or usage.total >= 5 * 1000
         assert usage.free is None or 0 <= usage.free <= (usage.total or usage.free)
         assert usage.log is None or usage.log >= 0
+        assert [(ref.items, ref.bytes) for ref in counted] == [(3, None)] * 5
+        assert volume.items == sum(ref.items or 0 for ref in sized) == 15
+        assert volume.bytes == sum(ref.bytes or 0 for ref in sized)
 
     def test_what_is_known_of_the_store(self, case: StoreCase) -> None:
         case.write("mine", [user("a")])
