@@ -238,11 +238,16 @@ class Ledger:
 
     def _version(self, db: sqlite3.Connection) -> int:
         """The file's layout, 0 for an empty file; LedgerUnavailable where this release does not know it."""
+        alone = not db.in_transaction
+        if alone:
+            db.execute("BEGIN")  # one snapshot: its maker may be between two of these looks
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         ours = db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+        empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        if alone:
+            db.execute("COMMIT")
         if ours and version > _SCHEMA_VERSION:
             raise _unavailable(self.path, f"it is of a newer sessionctl (layout {version})", hint="update sessionctl")
-        empty = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         if not ours and (version or not empty):
             raise _unavailable(self.path, "it is a SQLite file of something else")
         return version

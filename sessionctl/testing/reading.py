@@ -231,8 +231,8 @@ class TestSizing:
         assert usage.total is None or usage.total >= 5 * 1000
         assert usage.free is None or 0 <= usage.free <= (usage.total or usage.free)
         assert usage.log is None or usage.log >= 0
-        assert [(ref.items, ref.bytes) for ref in counted] == [(3, None)] * 5
-        assert volume.items == sum(ref.items or 0 for ref in sized) == 15
+        assert [(ref.items, ref.bytes) for ref in counted] == [(5, None)] * 5
+        assert volume.items == sum(ref.items or 0 for ref in sized) == 25
         assert volume.bytes == sum(ref.bytes or 0 for ref in sized)
 
     def test_what_is_known_of_the_store(self, case: StoreCase) -> None:
