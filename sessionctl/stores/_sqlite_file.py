@@ -183,8 +183,9 @@ class SqliteFile:
     def close(self) -> None:
         # A connection that is closed under a thread at work in it takes the process along.
         self._closed = True
-        for connection in self._opened:
-            connection.interrupt()
+        for connection in self._opened if self._pools else ():
+            if connection is not self._writer:  # it moves its log into the file as it closes
+                connection.interrupt()
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._pools.clear()
