@@ -13,6 +13,8 @@ class SessionctlError(Exception):
 
     exit_code = 1
     code = "failed"
+    transient = False
+    """May the same attempt succeed a little later?"""
 
     def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
         super().__init__(message or self.__doc__ or self.code)
@@ -58,6 +60,7 @@ class StoreBusy(SessionctlError):
     """The store stayed locked by someone else for longer than sessionctl waits."""
 
     code = "store_busy"
+    transient = True
 
 
 class LedgerUnavailable(SessionctlError):
@@ -71,18 +74,28 @@ class StoreUnavailable(SessionctlError):
 
     exit_code = 10
     code = "store_unavailable"
+    transient = True
 
 
 class StoreMissing(StoreUnavailable):
     """There is no store at that address."""
 
     code = "store_missing"
+    transient = False
 
 
 class StoreNotUnderstood(StoreUnavailable):
     """The tables there are not a session store of the OpenAI Agents SDK."""
 
     code = "store_not_understood"
+    transient = False
+
+
+class StoreDamaged(StoreUnavailable):
+    """The store itself is damaged, or the disk under it."""
+
+    code = "store_damaged"
+    transient = False
 
 
 class AccessRefused(SessionctlError):

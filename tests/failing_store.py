@@ -66,6 +66,9 @@ class FailingStore(Store):
     def usage(self) -> Any:
         return self.inner.usage()
 
+    def preflight(self, query: Any, planned: Any) -> Any:
+        return self.inner.preflight(query, planned)
+
     def close(self) -> None:
         self.inner.close()
 

@@ -212,6 +212,38 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far the replicas of a store are behind.
+
+    ``seconds``: the slowest connected replica's delay in applying changes, None where there is none or the
+    server does not show it. ``retained``: octets of log kept for replication slots, the largest of them;
+    ``slot`` names it and ``slot_active`` says whether anyone reads it.
+    """
+
+    seconds: float | None = None
+    retained: int = 0
+    slot: str | None = None
+    slot_active: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """How a store would carry out a deletion; all of it for the user, before anything is done.
+
+    ``selection`` and ``deletion`` say in a few words which index serves them, or that a whole table is read.
+    ``slow`` are warnings: a missing index and what it will cost. ``rows_per_s`` is what such a store
+    typically deletes a second; ``log`` names the log, ``log_bytes`` is about how much the deletion writes to it.
+    """
+
+    selection: str
+    deletion: str
+    slow: tuple[str, ...] = ()
+    rows_per_s: float
+    log: str
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
     """Delete a whole session, items included, if it still is at ``version``."""
 

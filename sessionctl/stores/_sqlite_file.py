@@ -29,6 +29,7 @@ from sessionctl.errors import (
     AccessRefused,
     SessionctlError,
     StoreBusy,
+    StoreDamaged,
     StoreMissing,
     StoreNotUnderstood,
     StoreUnavailable,
@@ -360,11 +361,9 @@ def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
         case sqlite3.SQLITE_FULL:
             return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
         case sqlite3.SQLITE_CORRUPT:  # not StoreNotUnderstood: a fleet must not pass over it as no store
-            return StoreUnavailable(
-                f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more"
-            )
+            return StoreDamaged(f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more")
         case sqlite3.SQLITE_NOTADB:
             return StoreNotUnderstood(f"{path} is not a SQLite database: {error}")
         case sqlite3.SQLITE_IOERR:
-            return StoreUnavailable(f"{path}: the disk reported an error ({error})")
+            return StoreDamaged(f"{path}: the disk reported an error ({error})")
     return SessionctlError(f"{path}: SQLite said: {error}")

@@ -27,8 +27,10 @@ from sessionctl.core.model import (
     Cursor,
     Guard,
     Item,
+    Lag,
     Order,
     Outcome,
+    Preflight,
     SessionRef,
     Spent,
     StoreInfo,
@@ -36,6 +38,7 @@ from sessionctl.core.model import (
     Volume,
     Want,
 )
+from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 
 
@@ -122,9 +125,29 @@ class Store(ABC):
         In the same step each session is looked at again: MISSING if it is gone, CHANGED if its version
         is not the change's, ACTIVE if its latest sign of life is within ``guard.min_idle`` of the
         store's clock or someone has it locked, FAILED if the store refused this one alone. Only the
-        others are changed (DONE), and of those nothing is left behind. An error means that nothing
-        was changed.
+        others are changed (DONE), and of those nothing is left behind.
+
+        One attempt: whoever calls decides whether to try again after an error that is ``transient``. An
+        error means that nothing was changed, unless the connection broke while committing; then the
+        message says so, and the same changes applied again come out as what became of them.
         """
+
+    def settle(self) -> int:
+        """Give sessions back their row that got items from an append which overlapped their deletion.
+
+        Only for writers that look for the row without locking it (SQLAlchemySession before 0.23.1) in
+        stores that enforce no foreign key. Called at the end of a run; each ``apply`` does the same for
+        the batches before it. Returns how many sessions got their row back since this store was opened.
+        """
+        return 0
+
+    def lag(self) -> Lag | None:
+        """How far replicas are behind; None where this server does not show it. Cheap enough for every second."""
+        return None
+
+    @abstractmethod
+    def preflight(self, query: Query, planned: Totals) -> Preflight:
+        """How the selection by ``query`` and the deletion of ``planned`` will be carried out."""
 
     @abstractmethod
     def close(self) -> None:

@@ -25,6 +25,7 @@ from sessionctl.core.model import (
     Order,
     Outcome,
     Pace,
+    Preflight,
     Recheck,
     SessionRef,
     StoreInfo,
@@ -32,6 +33,7 @@ from sessionctl.core.model import (
     Volume,
     Want,
 )
+from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.stores.base import Store
 from sessionctl.stores.recheck import verdicts
@@ -162,6 +164,11 @@ class MemoryStore(Store):
                 outcome = Outcome.MISSING  # named twice
             outcomes.append(outcome)
         return outcomes
+
+    def preflight(self, query: Query, planned: Totals) -> Preflight:  # noqa: ARG002
+        return Preflight(
+            selection="every session is looked at", deletion="by id", rows_per_s=1e6, log="no log", log_bytes=0
+        )
 
     def close(self) -> None:
         """Nothing is held; what was stored stays readable."""

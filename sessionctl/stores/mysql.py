@@ -37,11 +37,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Capabilities, Pace, Recheck, Usage, Want
+from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage, Want
+from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._mysql_driver import error_number, make_engine, translate
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
+from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
@@ -210,6 +212,9 @@ class Adapter(SqlStore):
             row = connection.execute(_USAGE, names | {"name_2": messages.name}).one()
         total, free = (None if value is None else int(value) for value in row)
         return Usage(total=total, free=free)
+
+    def preflight(self, query: Query, planned: Totals) -> Preflight:
+        return preflight(query, planned)
 
     # --- changes ------------------------------------------------------------------------------
 

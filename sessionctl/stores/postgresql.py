@@ -31,10 +31,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Capabilities, Pace, Recheck, Usage
+from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage
+from sessionctl.core.plan import Totals
+from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError, UsageError
 from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
 from sessionctl.stores._postgresql_layout import quoted, read_layout
+from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
@@ -178,6 +181,9 @@ class Adapter(SqlStore):
             row = connection.execute(_USAGE, {"names": names}).one()
         free = None if row.free is None else int(row.free)
         return Usage(total=int(row.total or 0), free=free)
+
+    def preflight(self, query: Query, planned: Totals) -> Preflight:
+        return preflight(query, planned)
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from sessionctl.core.model import (
     Order,
     Outcome,
     Pace,
+    Preflight,
     Recheck,
     SessionRef,
     StoreInfo,
@@ -34,11 +35,13 @@ from sessionctl.core.model import (
     Volume,
     Want,
 )
+from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted, read_layout
+from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
@@ -167,6 +170,9 @@ class Adapter(Store):
         size, log = self._file.sizes()
         free = self._file.row("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size")[0]
         return Usage(total=size, free=free, log=log)
+
+    def preflight(self, query: Query, planned: Totals) -> Preflight:
+        return preflight(query, planned)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         if self._layout.frozen:
