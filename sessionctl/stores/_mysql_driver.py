@@ -68,9 +68,13 @@ STREAM_WRITE_TIMEOUT_S = 3600
 """How long the server waits for a stream's reader; its own default of a minute is short for a slow one."""
 
 _REFUSED = frozenset({1044, 1045, 1130, 1142, 1143, 1227, 1290, 1370, 1410, 1698, 1792, 1836, 1251, 3118, 3159})
-_BUSY = frozenset({1205, 1213, 1020, 3572})
+_BUSY = frozenset({1020, 1205, 1213, 3101, 3572})
+"""Locks, deadlocks, and what a cluster finds out when it certifies a transaction: rolled back, all of them."""
 _CANCELLED = frozenset({1317, 1969, 3024})
-_UNAVAILABLE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, *range(2002, 2007), 2013, 2026})
+_UNAVAILABLE = frozenset(
+    {1040, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1203, 1226, 1927, *range(2002, 2007), 2013, 2026, 2055, 4031}
+)
+"""Gone, going, not there yet, or taking no more connections."""
 
 
 def connection_arguments(address: StoreAddress) -> tuple[URL, dict[str, Any]]:

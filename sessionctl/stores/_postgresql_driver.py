@@ -39,7 +39,7 @@ _OF_OTHER_DRIVERS = frozenset(
 )
 """What asyncpg and SQLAlchemy's dialect for it take in a URL and what means nothing to a psycopg connection."""
 _SSL_WORDS = {"true": "require", "1": "require", "on": "require", "false": "disable", "0": "disable", "off": "disable"}
-_NO_DATABASE = re.compile(r'database "[^"]*" does not exist')
+_NO_DATABASE = re.compile(r'database "[^"]*" does not exist|no such database:')  # the latter by PgBouncer
 _NO_ACCESS = re.compile(
     r"authentication failed|pg_hba\.conf|role \"[^\"]*\" does not exist|not permitted to log in"
     r"|no password supplied|permission denied|authentication error"
@@ -125,7 +125,7 @@ def translate(error: Exception, address: StoreAddress) -> SessionctlError:
         return StoreMissing(f"{address} does not exist: {reason}")
     if state in ("42P01", "42703", "3F000"):
         return StoreNotUnderstood(f"the tables of {address} changed while they were read: {reason}")
-    if state.startswith(("08", "53", "57P")):
+    if state.startswith(("08", "53", "57P", "25P")):  # 25P: it ended the connection over an idle transaction
         return StoreUnavailable(f"{address} is not available: {reason}")
     return SessionctlError(f"{address} reported an error: {reason}")
 

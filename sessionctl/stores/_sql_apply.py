@@ -7,36 +7,27 @@ while this transaction holds it, an append waits and then starts the session ane
 
 from __future__ import annotations
 
-import random
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Executable, Select, delete, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome, Want
-from sessionctl.errors import StoreBusy, StoreNotUnderstood, StoreUnavailable
+from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
 from sessionctl.stores._sql_items import SqlItemReader
 
-_ATTEMPTS = 5
 _KEYS = 1000
 
 
 class _Refused(Exception):
     """The store would not delete one of several sessions; they have to be tried one by one."""
-
-
-class _CommitUnknown(Exception):
-    """The connection was lost while committing the deletion of these sessions."""
-
-    def __init__(self, session_ids: Iterable[str]) -> None:
-        super().__init__()
-        self.session_ids = frozenset(session_ids)
 
 
 class SqlStore(SqlItemReader):
@@ -76,62 +67,41 @@ class SqlStore(SqlItemReader):
     def _is_refusal(self, error: DBAPIError) -> bool:
         """Did a constraint or a trigger of others forbid this deletion?"""
 
-    @abstractmethod
-    def _is_collision(self, error: DBAPIError) -> bool:
-        """Did someone else's lock or write get in the way, so that trying again may help?"""
-
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         if self._info.frozen:
             raise StoreNotUnderstood(f"{self.address} must not be changed: {self._info.frozen}")
         if not changes:
             return ()
-        in_doubt: frozenset[str] = frozenset()
-        one_by_one, attempt = False, 0
-        while True:
+        try:
             try:
-                return self._attempt(changes, guard, in_doubt, one_by_one=one_by_one)
+                return self._attempt(changes, guard, one_by_one=False)
             except _Refused:
-                one_by_one = True
-                continue
-            except _CommitUnknown as unknown:
-                in_doubt |= unknown.session_ids
-                cause: Exception = unknown
-            except DBAPIError as error:
-                if in_doubt or not self._is_collision(error):
-                    raise self._failed(error, in_doubt) from error
-                cause = error
-            attempt += 1
-            if attempt == _ATTEMPTS:
-                raise self._gave_up(cause, in_doubt) from cause
-            time.sleep(random.uniform(0.5, 1) * 0.05 * 2**attempt)  # noqa: S311
+                return self._attempt(changes, guard, one_by_one=True)
+        except (DBAPIError, OSError) as error:
+            raise self._failed(error, changes) from error
 
-    def _failed(self, error: Exception, in_doubt: frozenset[str]) -> Exception:
-        if in_doubt:
-            return StoreUnavailable(
-                f"the connection to {self.address} was lost while committing: "
-                f"up to {len(in_doubt)} sessions of the batch may be deleted",
-                hint="run the same command again: what is gone is gone, and nothing is deleted twice",
-            )
-        return self._translate(error)
+    @cached_property
+    def _lost(self) -> dict[str, bool]:
+        """Sessions that a connection which broke may hold still; True where its COMMIT was on the way."""
+        return {}
 
-    def _gave_up(self, error: Exception, in_doubt: frozenset[str]) -> Exception:
-        return (
-            self._failed(error, in_doubt)
-            if in_doubt
-            else StoreBusy(
-                f"{self.address} stayed locked by others through {_ATTEMPTS} attempts; nothing in this batch changed",
-                hint="try again later, or with a smaller --batch-size",
-            )
+    def _failed(self, error: Exception, changes: Sequence[Change]) -> SessionctlError:
+        in_doubt = sum(self._lost.get(session_id, False) for session_id in {c.session_id for c in changes})
+        if not in_doubt:
+            return self._translate(error)
+        return StoreUnavailable(
+            f"the connection to {self.address} was lost while committing: "
+            f"up to {in_doubt} sessions of the batch may be deleted",
+            hint="run the same command again: what is gone is gone, and nothing is deleted twice",
         )
 
-    def _attempt(
-        self, changes: Sequence[Change], guard: Guard, in_doubt: frozenset[str], *, one_by_one: bool
-    ) -> list[Outcome]:
-        """One transaction. After a commit of unknown fate the locks of its ghost are waited for."""
-        with self._engine.connect() as connection:
+    def _attempt(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
+        """One transaction. What a lost connection of ours may still hold is waited for, not passed over."""
+        ids = sorted({c.session_id for c in changes if self._is_storable(c.session_id)})
+        with self._connected(ids) as connection:
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
-            outcomes = self._look_again(connection, changes, guard, wait=bool(in_doubt))
+            outcomes = self._look_again(connection, changes, ids, guard)
             checked = time.monotonic()
             doomed = [session_id for session_id, outcome in outcomes.items() if outcome is Outcome.DONE]
             if one_by_one:
@@ -140,25 +110,37 @@ class SqlStore(SqlItemReader):
                 self._delete_together(connection, doomed)
             self._commit(connection, doomed)
             self.spent.delete += time.monotonic() - checked
-        gone_before = {s for s in in_doubt if outcomes.get(s) is Outcome.MISSING}
+        in_doubt = [session_id for session_id in ids if self._lost.pop(session_id, False)]
+        gone_before = [session_id for session_id in in_doubt if outcomes[session_id] is Outcome.MISSING]
         return _one_each(changes, outcomes | dict.fromkeys(gone_before, Outcome.DONE))
+
+    @contextmanager
+    def _connected(self, ids: Sequence[str]) -> Iterator[Connection]:
+        """A connection that is not used again once it broke, nor are the idle ones to the same server."""
+        with self._engine.connect() as connection:
+            try:
+                yield connection
+            except DBAPIError as error:
+                if isinstance(self._translate(error), StoreUnavailable):
+                    connection.invalidate(error)
+                    self._engine.dispose()
+                    self._lost.update({s: self._lost.get(s, False) for s in ids})
+                raise
 
     def _commit(self, connection: Connection, doomed: Sequence[str]) -> None:
         try:
             connection.commit()
         except DBAPIError as error:
-            if not doomed or self._is_collision(error) or self._is_refusal(error):
-                raise  # the server said that it rolled back
-            connection.invalidate(error)
-            raise _CommitUnknown(doomed) from error
+            if isinstance(self._translate(error), StoreUnavailable):  # else the server said that it rolled back
+                self._lost.update(dict.fromkeys(doomed, True))
+            raise
 
     def _look_again(
-        self, connection: Connection, changes: Sequence[Change], guard: Guard, *, wait: bool
+        self, connection: Connection, changes: Sequence[Change], ids: Sequence[str], guard: Guard
     ) -> dict[str, Outcome]:
         """What is to become of each session: DONE for those that are locked here and still as planned."""
-        ids = sorted({c.session_id for c in changes if self._is_storable(c.session_id)})
         started = time.monotonic()
-        locked = {row.id: self._time(row.updated) for row in self._lock(connection, ids, wait=wait)} if ids else {}
+        locked = {row.id: self._time(row.updated) for row in self._locked(connection, ids)}
         held = time.monotonic()
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
         measures = self._measures(ids, Want.VERSION).add_columns(self._server_time().label("clock"))
@@ -170,6 +152,12 @@ class SqlStore(SqlItemReader):
         self.spent.wait += held - started
         self.spent.check += time.monotonic() - held
         return outcomes
+
+    def _locked(self, connection: Connection, ids: Sequence[str]) -> list[Any]:
+        lost = [session_id for session_id in ids if session_id in self._lost]
+        others = [session_id for session_id in ids if session_id not in self._lost]
+        waited = self._lock(connection, lost, wait=True) if lost else ()
+        return [*waited, *(self._lock(connection, others, wait=False) if others else ())]
 
     def _judge(self, change: Change, row: Any, locked: Mapping[str, datetime | None], guard: Guard) -> Outcome:
         if row is None:

@@ -54,7 +54,6 @@ _SLACK = Decimal(3 * 3600)
 _FIRST, _LAST = "1970-01-02", "2038-01-18"
 """Outside of these the server's own arithmetic on Unix time gives NULL or 0."""
 _LAST_EPOCH = Decimal(2147385600)
-_COLLISIONS = frozenset({1205, 1213, 1020, 3572})
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 _USAGE = text("""
@@ -260,9 +259,6 @@ class Adapter(SqlStore):
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS
-
-    def _is_collision(self, error: DBAPIError) -> bool:
-        return error_number(error.orig) in _COLLISIONS
 
 
 def _epoch(at: datetime) -> Decimal:

@@ -202,9 +202,6 @@ class Adapter(SqlStore):
         state = getattr(error.orig, "sqlstate", None) or ""
         return state.startswith("23") or state == "P0001"  # a constraint, or a trigger that raised
 
-    def _is_collision(self, error: DBAPIError) -> bool:
-        return getattr(error.orig, "sqlstate", None) in ("55P03", "40P01", "40001")
-
 
 def _shifted(at: datetime, by: timedelta) -> datetime:
     try:

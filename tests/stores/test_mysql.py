@@ -26,7 +26,7 @@ from sessionctl.errors import (
     StoreUnavailable,
     UsageError,
 )
-from sessionctl.stores import _sql_apply, open_store
+from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -490,7 +490,6 @@ def test_live_writers_lose_nothing(mysql_url: str, sdk: SdkProcess, foreign_key:
 
 
 def test_a_store_that_stays_locked_is_busy_and_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sql_apply, "_ATTEMPTS", 2)
     monkeypatch.setattr("sessionctl.stores._mysql_driver.LOCK_WAIT_S", 1)
     with opened(url) as store, contextlib.closing(mysql_connect(url)) as other:
         changes = planned(store)
@@ -523,10 +522,40 @@ def test_a_connection_lost_while_committing_is_cleared_up(url: str, *, arrived: 
     with opened(url) as store:
         changes = planned(store)
         event.listen(store._engine, "commit", kill)
-        outcomes = store.apply([changes["a"], changes["b"], Delete(session_id="never", version="")], Guard())
+        batch = [changes["a"], changes["b"], Delete(session_id="never", version="")]
+        with pytest.raises(StoreUnavailable, match="lost while committing: up to 2 sessions") as caught:
+            store.apply(batch, Guard())
+        assert caught.value.transient
+        assert store.apply(batch, Guard()) == [Outcome.DONE, Outcome.DONE, Outcome.MISSING]
+        assert store.apply(batch, Guard()) == [Outcome.MISSING] * 3
         assert len(kills) == 1
-        assert outcomes == [Outcome.DONE, Outcome.DONE, Outcome.MISSING]
         assert {ref.id for ref in store.sessions(Query())} == {"c"}
+
+
+def test_a_connection_lost_before_the_commit_changes_nothing(url: str) -> None:
+    kills = []
+
+    def kill(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if kills or not statement.startswith("DELETE"):
+            return
+        raw = connection.connection.dbapi_connection
+        pid = raw.thread_id()
+        kills.append(pid)
+        mysql_execute(url, f"KILL {pid}")
+        wait_until(
+            lambda: not mysql_execute(url, f"SELECT 1 FROM information_schema.processlist WHERE id = {pid}"),
+            "the connection ends",
+        )
+
+    with opened(url) as store:
+        changes = list(planned(store).values())
+        event.listen(store._engine, "before_cursor_execute", kill)
+        with pytest.raises(StoreUnavailable) as caught:
+            store.apply(changes, Guard())
+        assert caught.value.transient
+        assert len(kills) == 1
+        assert count(url, "agent_sessions") == 3
+        assert store.apply(changes, Guard()) == [Outcome.DONE] * 3
 
 
 # --- reading ------------------------------------------------------------------------------------

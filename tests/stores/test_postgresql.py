@@ -26,7 +26,7 @@ from sessionctl.errors import (
     StoreUnavailable,
     UsageError,
 )
-from sessionctl.stores import _sql_apply, open_store, postgresql
+from sessionctl.stores import open_store, postgresql
 from sessionctl.stores.base import Store
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -85,7 +85,7 @@ def test_an_applications_own_url_works(url: str) -> None:
     options = "ssl=prefer&prepared_statement_cache_size=0&command_timeout=60&timeout=2.5&target_session_attrs=any"
     with opened(f"{theirs}?{options}") as store:
         assert {ref.id for ref in store.sessions(Query())} == set("abc")
-        assert count(url, "pg_stat_activity", "application_name = 'sessionctl'") == 1
+        assert count(url, "pg_stat_activity", "application_name = 'sessionctl' AND datname = current_database()") == 1
 
 
 def test_an_unknown_option_is_named(url: str) -> None:
@@ -98,7 +98,7 @@ def test_encryption_that_is_asked_for_is_not_dropped(url: str) -> None:
         has_tls = connection.execute("SHOW ssl").fetchone() == ("on",)
     if has_tls:
         with opened(f"{url}?ssl=require") as store:
-            where = "s.ssl AND a.application_name = 'sessionctl'"
+            where = "s.ssl AND a.application_name = 'sessionctl' AND a.datname = current_database()"
             assert count(url, "pg_stat_ssl s JOIN pg_stat_activity a USING (pid)", where) == 1
             assert store.now() > datetime(2020, 1, 1, tzinfo=UTC)
     else:
@@ -386,7 +386,8 @@ def test_nothing_is_left_in_a_transaction(url: str) -> None:
         next(stream)
         stream.close()
         store.apply(list(planned(store).values())[:1], Guard(min_idle=timedelta(days=1)))
-        states = postgres_execute(url, "SELECT state FROM pg_stat_activity WHERE application_name = 'sessionctl'")
+        mine = "application_name = 'sessionctl' AND datname = current_database()"
+        states = postgres_execute(url, f"SELECT state FROM pg_stat_activity WHERE {mine}")
     assert states == [("idle",)]
 
 
@@ -423,7 +424,10 @@ def test_an_append_that_meets_the_deletion_is_never_lost(url: str, sdk: SdkProce
 
     def append_now(_connection: Any) -> None:
         appends.append(sdk.start("add", url=url, session="a", items=LATE))
-        wait_until(lambda: count(url, "pg_stat_activity", "wait_event_type = 'Lock'") > 0, "the append waits")
+        wait_until(
+            lambda: count(url, "pg_stat_activity", "wait_event_type = 'Lock' AND datname = current_database()") > 0,
+            "the append waits",
+        )
 
     with opened(url) as store:
         changes = planned(store)
@@ -456,7 +460,6 @@ def test_live_writers_lose_nothing(postgres_url: str, sdk: SdkProcess) -> None:
 
 
 def test_a_store_that_stays_locked_is_busy_and_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sql_apply, "_ATTEMPTS", 2)
     monkeypatch.setattr(postgresql, "LOCK_WAIT_S", 0.1)
     with opened(url) as store, contextlib.closing(postgres_connect(url)) as other:
         changes = planned(store)
@@ -480,22 +483,50 @@ def test_a_connection_lost_while_committing_is_cleared_up(url: str, *, arrived: 
         raw = connection.connection.dbapi_connection
         kills.append(raw.info.backend_pid)
         if arrived:
-            raw.execute("COMMIT")
+            raw.pgconn.send_query(b"COMMIT")  # whose answer nobody reads
+            wait_until(lambda: count(url, "agent_sessions") == 1, "the commit arrives")
         postgres_execute(url, "SELECT pg_terminate_backend(%s)", (raw.info.backend_pid,))
         wait_until(lambda: count(url, "pg_stat_activity", f"pid = {kills[0]}") == 0, "the backend ends")
 
     with opened(url) as store:
         changes = planned(store)
         event.listen(store._engine, "commit", kill)
-        outcomes = store.apply([changes["a"], changes["b"], Delete(session_id="never", version="")], Guard())
+        batch = [changes["a"], changes["b"], Delete(session_id="never", version="")]
+        with pytest.raises(StoreUnavailable, match="lost while committing: up to 2 sessions") as caught:
+            store.apply(batch, Guard())
+        assert caught.value.transient
+        assert store.apply(batch, Guard()) == [Outcome.DONE, Outcome.DONE, Outcome.MISSING]
+        assert store.apply(batch, Guard()) == [Outcome.MISSING] * 3
         assert len(kills) == 1
-        assert outcomes == [Outcome.DONE, Outcome.DONE, Outcome.MISSING]
         assert {ref.id for ref in store.sessions(Query())} == {"c"}
+
+
+def test_a_connection_lost_before_the_commit_changes_nothing(url: str) -> None:
+    kills = []
+
+    def kill(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if kills or not statement.startswith("DELETE"):
+            return
+        raw = connection.connection.dbapi_connection
+        pid = raw.info.backend_pid
+        kills.append(pid)
+        postgres_execute(url, "SELECT pg_terminate_backend(%s)", (pid,))
+        wait_until(lambda: count(url, "pg_stat_activity", f"pid = {pid}") == 0, "the connection ends")
+
+    with opened(url) as store:
+        changes = list(planned(store).values())
+        event.listen(store._engine, "before_cursor_execute", kill)
+        with pytest.raises(StoreUnavailable) as caught:
+            store.apply(changes, Guard())
+        assert caught.value.transient
+        assert len(kills) == 1
+        assert count(url, "agent_sessions") == 3
+        assert store.apply(changes, Guard()) == [Outcome.DONE] * 3
 
 
 def test_a_connection_dropped_between_calls_is_replaced(url: str) -> None:
     with opened(url) as store:
-        where = "application_name = 'sessionctl'"
+        where = "application_name = 'sessionctl' AND datname = current_database()"
         postgres_execute(url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}")
         wait_until(lambda: count(url, "pg_stat_activity", where) == 0, "the backend ends")
         assert store.census(store.now()).sessions == 3
