@@ -95,9 +95,8 @@ def _measured(kind: str, scale: Scale, wanted: list[str], rounds: int, directory
             return made
 
         whole = engine(scale)
-        smaller = lambda sessions: engine(Scale(sessions=sessions, items=scale.items))  # noqa: E731
-        for figure in figures_of(whole, wanted, rounds, directory, smaller):
-            print(f"{kind}: {figure.measure}: {figure.name}: {figure.ratio:.2f}", file=sys.stderr)
+        for figure in figures_of(whole, wanted, rounds, directory, engine):
+            print(f"{kind}: {figure.measure}: {figure.name}: {figure.summary}", file=sys.stderr)
             found.append(figure)
     for left in directory.glob("store-*.db*"):
         left.unlink()

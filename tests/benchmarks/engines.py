@@ -64,11 +64,21 @@ class Engine(ABC):
         """Seconds that the SDK's own loop takes."""
         return asyncio.run(self._clear(address, ids))
 
+    def log_size(self, address: StoreAddress) -> int:
+        """Octets of the log that lies beside a store and grows with its changes; 0 where there is none."""
+        del address
+        return 0
+
     def left(self, address: StoreAddress) -> tuple[int, int]:
         """How many sessions and items a store has."""
         with self.raw(address) as run:
             sessions, items = (run(f"SELECT count(*) FROM {t}")[0][0] for t in ("agent_sessions", "agent_messages"))
         return int(sessions), int(items)
+
+
+def location(address: StoreAddress) -> str:
+    """How a command line or an application names a store."""
+    return str(address.path) if address.path else address.url
 
 
 def utc(at: datetime) -> str:

@@ -11,51 +11,69 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A bound for a ratio: at most, or at least."""
+    """A bound of the ratio, of our own value (in the figure's unit), or of either: then one that holds suffices."""
 
-    ratio: float
+    ratio: float | None = None
+    ours: float | None = None
     at_least: bool = False
 
-    def holds(self, ratio: float) -> bool:
-        return ratio >= self.ratio if self.at_least else ratio <= self.ratio
+    def holds(self, ratio: float | None, ours: float) -> bool:
+        return self._keeps(self.ratio, ratio) or self._keeps(self.ours, ours)
 
-    def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {self.ratio:.3g}"
+    def _keeps(self, bound: float | None, value: float | None) -> bool:
+        if bound is None or value is None:
+            return False
+        return value >= bound if self.at_least else value <= bound
+
+    def shown(self, unit: str) -> str:
+        ratio = "" if self.ratio is None else f"{self.ratio:.3g}"
+        ours = "" if self.ours is None else f"{self.ours:.3g} {unit}"
+        return f"{'>=' if self.at_least else '<='} {' or '.join(filter(None, (ratio, ours)))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Ours and the baseline's values, one of each a round; ``ratio`` is ours by the baseline's of the same round."""
+    """Ours and the baseline's values, one of each a round; ``ratio`` is ours by the baseline's of the same round.
+
+    Without a baseline, for what is counted and not compared, there is no ratio.
+    """
 
     measure: str
     engine: str
     name: str
     unit: str
     ours: tuple[float, ...]
-    baseline: tuple[float, ...]
+    baseline: tuple[float, ...] = ()
     target: Target | None = None
     note: str = ""
 
     @property
     def ratios(self) -> tuple[float, ...]:
+        if not self.baseline:
+            return ()
         return tuple(
             mine / theirs if theirs else float("inf") for mine, theirs in zip(self.ours, self.baseline, strict=True)
         )
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """The median."""
-        return statistics.median(self.ratios)
+        return statistics.median(self.ratios) if self.baseline else None
 
     @property
     def holds(self) -> bool | None:
-        return self.target.holds(self.ratio) if self.target else None
+        return self.target.holds(self.ratio, statistics.median(self.ours)) if self.target else None
+
+    @property
+    def summary(self) -> str:
+        """The ratio, or our own value where there is none."""
+        return _value(self.ours, self.unit) if self.ratio is None else f"{self.ratio:.2f}"
 
     def to_json(self) -> dict[str, Any]:
         return {
             "measure": self.measure, "engine": self.engine, "name": self.name, "unit": self.unit,
             "ours": self.ours, "baseline": self.baseline, "ratios": self.ratios, "ratio": self.ratio,
-            "target": str(self.target) if self.target else None, "holds": self.holds, "note": self.note,
+            "target": self.target.shown(self.unit) if self.target else None, "holds": self.holds, "note": self.note,
         }  # fmt: skip
 
 
@@ -90,16 +108,19 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    low, high = min(figure.ratios), max(figure.ratios)
+    spread = figure.ratios or figure.ours
     verdict = {None: "", True: "ok", False: "MISSED"}[figure.holds]
     return (
         figure.engine, figure.name, _value(figure.ours, figure.unit), _value(figure.baseline, figure.unit),
-        f"{figure.ratio:.2f}", f"{low:.2f}-{high:.2f}", str(figure.target or ""), verdict, figure.note,
+        "" if figure.ratio is None else f"{figure.ratio:.2f}", f"{min(spread):.2f}-{max(spread):.2f}",
+        figure.target.shown(figure.unit) if figure.target else "", verdict, figure.note,
     )  # fmt: skip
 
 
 def _value(values: Sequence[float], unit: str) -> str:
+    if not values:
+        return ""
     middle = statistics.median(values)
     if unit == "s":
         return f"{middle * 1000:.1f} ms" if middle < 1 else f"{middle:.2f} s"
-    return f"{middle:,.0f} {unit}"
+    return f"{middle:,.1f} ms" if unit == "ms" else f"{middle:,.0f} {unit}"

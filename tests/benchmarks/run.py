@@ -18,7 +18,10 @@ stats     all of ``stats``, beside one GROUP BY with bytes
 memory    the peak of ``stats``, ``list -o jsonl`` and ``purge --dry-run``, beside the same on a tenth of the sessions
           (three rounds at most)
 purge     deletion of the older half (the plan timed apart), beside the best single raw statement, and beside the SDK's
-          ``clear_session`` with a new object each, sampled on 500 sessions and scaled up
+          ``clear_session`` with a new object each, sampled on 1,000 sessions and scaled up
+live      the same deletion while the SDK appends in another process, to sessions of its own, with 10 ms of rest in
+          between: its speed beside the raw statement on a store where nobody writes; how long the appends take beside
+          how long they take while the store is idle; their errors; the largest log seen
 
 Stores are generated anew (``generator.py``), one for each engine, and each purge has a fresh copy. PostgreSQL and
 MariaDB are started for the run with durable commits, 1 GB of buffers and no autovacuum, or are those at

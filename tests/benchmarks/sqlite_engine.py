@@ -29,7 +29,7 @@ class Sqlite(Engine):
     def __init__(self, scale: Scale, directory: Path) -> None:
         super().__init__(scale, compact=False)
         self._directory = directory
-        self._path = directory / f"store-{scale.sessions}.db"
+        self._path = directory / f"store-{scale.sessions}x{scale.items}.db"
         self._load()
 
     def _load(self) -> None:
@@ -84,6 +84,10 @@ class Sqlite(Engine):
             run("DELETE FROM agent_sessions WHERE updated_at < ?", utc(before))
             run("COMMIT")
             return time.perf_counter() - started
+
+    def log_size(self, address: StoreAddress) -> int:
+        log = Path(f"{address.path}-wal")
+        return log.stat().st_size if log.exists() else 0
 
     async def _clear(self, address: StoreAddress, ids: Sequence[str]) -> float:
         from agents import SQLiteSession

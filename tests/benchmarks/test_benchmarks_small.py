@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import measures
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure, Target, table
 from benchmarks.generator import IDLE, LARGEST, SMALLEST, SPAN, Generated, Scale
+from benchmarks.measures import listing, live, memory, purge, startup, stats
 from benchmarks.server_engines import Mariadb, Postgresql
 from benchmarks.sqlite_engine import Sqlite
+from sdk_process import SdkProcess
 
 from sessionctl.core.model import Want
 from sessionctl.core.selector import Query
+from sessionctl.operations.execute import Limits
 from sessionctl.stores import open_store
 
 SCALE = Scale(sessions=3000, items=4)
@@ -123,7 +125,7 @@ async def _read_by_sdk(engine: Engine, session_id: str) -> list[Any]:
 
 
 def test_list_and_stats_are_measured(engine: Engine) -> None:
-    figures = [*measures.listing(engine, 2, calls=1), *measures.stats(engine, 2)]
+    figures = [*listing.figures(engine, 2, calls=1), *stats.figures(engine, 2)]
     assert [figure.name for figure in figures] == ["newest 50 with sizes", "work on items", "full stats"]
     _are_sane(figures)
     assert figures[1].holds, "list --limit 50 works on the items of other sessions"
@@ -140,22 +142,44 @@ def test_work_on_the_items_of_other_sessions_would_show(engine: Engine) -> None:
 
 def test_purge_is_measured_and_takes_exactly_the_older_half(engine: Engine, tmp_path: Path) -> None:
     before = engine.left(engine.address)
-    figures = list(measures.purge(engine, tmp_path, 1, sample=5))
+    figures = list(purge.figures(engine, tmp_path, 1, sample=5))
     assert len(figures) == 4
     _are_sane(figures)
     assert engine.left(engine.address) == before == (3000, 12_000)
 
 
+def test_a_live_writer_is_measured_while_sessions_are_purged(engine: Engine, sdk: SdkProcess, tmp_path: Path) -> None:
+    small_batches = Limits(batch_size=10)  # so that the writer gets in between
+    found = {
+        figure.name: figure
+        for figure in live.figures(engine, sdk, tmp_path, 1, idle=50, think_s=0.001, limits=small_batches)
+    }
+    errors, amid = found.pop("writer errors, all rounds"), found.pop("appends amid the batches")
+    assert (errors.ours, errors.holds) == ((0,), True), errors.note
+    assert amid.ours[0] > 0
+    found.pop("largest log, all rounds", None)
+    _are_sane(list(found.values()))
+    aimed = {name.partition(",")[0] for name, figure in found.items() if figure.target}
+    assert (
+        aimed
+        == {
+            "sqlite": {"apply : one raw statement", "writer p99", "writer max"},
+            "postgresql": {"apply : one raw statement", "writer p99"},
+            "mariadb": {"writer p99"},
+        }[engine.name]
+    )
+
+
 def test_memory_is_measured(tmp_path: Path) -> None:
     whole, tenth = Sqlite(SCALE, tmp_path), Sqlite(Scale(sessions=300, items=4), tmp_path)
-    figures = list(measures.memory(whole, tenth, tmp_path, 1))
+    figures = list(memory.figures(whole, tenth, tmp_path, 1))
     assert [figure.name for figure in figures] == ["stats", "list", "purge --dry-run"]
     _are_sane(figures)
     assert all(10 < figure.ours[0] < 500 for figure in figures)
 
 
 def test_startup_is_measured_and_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    figures = list(measures.startup(Sqlite(Scale(sessions=50, items=2), tmp_path), tmp_path, 1, calls=1))
+    figures = list(startup.figures(Sqlite(Scale(sessions=50, items=2), tmp_path), tmp_path, 1, calls=1))
     _are_sane(figures)
     assert [figure.note for figure in figures] == ["imports nothing heavy"] * 2
 
@@ -163,7 +187,7 @@ def test_startup_is_measured_and_nothing_heavy_is_imported(tmp_path: Path) -> No
 def test_the_documented_line_runs(tmp_path: Path) -> None:
     saved = tmp_path / "figures.json"
     command = [
-        sys.executable, str(Path(measures.__file__).with_name("run.py")), "--engine", "sqlite", "--sessions", "60",
+        sys.executable, str(Path(__file__).with_name("run.py")), "--engine", "sqlite", "--sessions", "60",
         "--items", "4", "--rounds", "1", "--only", "list,stats", "--json", str(saved), "--directory", str(tmp_path),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -184,8 +208,17 @@ def test_a_figure_is_the_median_of_the_rounds_against_its_target() -> None:
         target=Target(ratio=2),
     )
     assert (figure.ratios, figure.ratio, figure.holds) == ((1.0, 3.0, 2.0), 2.0, True)
-    assert not Target(ratio=2.5, at_least=True).holds(figure.ratio)
+    assert not Target(ratio=2.5, at_least=True).holds(figure.ratio, 4.0)
     assert "1.00-3.00  <= 2    ok" in table([figure])
+
+
+def test_a_target_may_be_of_our_own_value_and_one_of_two_suffices() -> None:
+    either = Target(ratio=2, ours=15)
+    assert (either.holds(3.0, 14.0), either.holds(1.5, 80.0), either.holds(3.0, 80.0)) == (True, True, False)
+    assert either.shown("ms") == "<= 2 or 15 ms"
+    counted = Figure(measure="m", engine="e", name="n", unit="errors", ours=(0.0,), target=Target(ours=0))
+    assert (counted.ratio, counted.holds) == (None, True)
+    assert "0 errors" in table([counted])
 
 
 def _are_sane(figures: list[Figure]) -> None:

@@ -1,0 +1,38 @@
+"""What is measured: one module a measure, each yielding figures of ours beside a baseline in the same run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.engines import Engine
+from benchmarks.figures import Figure
+from benchmarks.generator import Scale
+from benchmarks.measures import listing, live, memory, purge, startup, stats
+from sdk_process import sdk_process
+
+MEASURES: tuple[str, ...] = ("startup", "list", "stats", "memory", "purge", "live")
+
+
+def figures_of(
+    engine: Engine, wanted: Sequence[str], rounds: int, directory: Path, another: Callable[[Scale], Engine]
+) -> Iterator[Figure]:
+    """All figures of one engine, in the order of MEASURES; ``another(scale)``: the same kind of engine so large."""
+    scale = engine.generated.scale
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        place = Path(name)
+        if "startup" in wanted and engine.name == "sqlite":
+            yield from startup.figures(another(Scale(sessions=50, items=scale.items)), place, rounds)
+        if "list" in wanted:
+            yield from listing.figures(engine, rounds)
+        if "stats" in wanted:
+            yield from stats.figures(engine, rounds)
+        if "memory" in wanted:
+            tenth = another(Scale(sessions=max(1, scale.sessions // 10), items=scale.items))
+            yield from memory.figures(engine, tenth, place, min(rounds, 3))
+        if "purge" in wanted:
+            yield from purge.figures(engine, place, rounds)
+        if "live" in wanted:
+            with sdk_process() as writer:
+                yield from live.figures(engine, writer, place, rounds)
