@@ -149,10 +149,9 @@ def test_purge_is_measured_and_takes_exactly_the_older_half(engine: Engine, tmp_
 
 
 def test_a_live_writer_is_measured_while_sessions_are_purged(engine: Engine, sdk: SdkProcess, tmp_path: Path) -> None:
-    small_batches = Limits(batch_size=10)  # so that the writer gets in between
+    slow = Limits(batch_size=100, rate=1500)  # a second, so that the writer gets in between
     found = {
-        figure.name: figure
-        for figure in live.figures(engine, sdk, tmp_path, 1, idle=50, think_s=0.001, limits=small_batches)
+        figure.name: figure for figure in live.figures(engine, sdk, tmp_path, 1, idle=50, think_s=0.001, limits=slow)
     }
     errors, amid = found.pop("writer errors, all rounds"), found.pop("appends amid the batches")
     assert (errors.ours, errors.holds) == ((0,), True), errors.note
