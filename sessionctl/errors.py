@@ -94,7 +94,6 @@ class StoreNotUnderstood(StoreUnavailable):
 class StoreDamaged(StoreUnavailable):
     """The store itself is damaged, or the disk under it."""
 
-    code = "store_damaged"
     transient = False
 
 

@@ -35,6 +35,12 @@ class FailingStore(Store):
             self.after_batch(number, changes)
         return outcomes
 
+    def settle(self) -> int:
+        return self.inner.settle()
+
+    def lag(self) -> Any:
+        return self.inner.lag()
+
     def now(self) -> Any:
         return self.inner.now()
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from sessionctl.cli.output import Form
+from sessionctl.core.limits import parse_lag_limit
 from sessionctl.core.units import parse_duration, parse_size, parse_time
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 duration = _checked(parse_duration)
 size = _checked(parse_size)
 time = _checked(parse_time)
+lag_limit = _checked(parse_lag_limit)
 
 StoreOpt = Annotated[
     list[str] | None,

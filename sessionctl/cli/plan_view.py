@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 
 from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.model import Effect, Outcome
-from sessionctl.core.plan import Plan, PlanHeader, Totals
-from sessionctl.core.report import Report, Stopped
+from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
+from sessionctl.core.report import Report, Stopped, Times
 from sessionctl.core.units import exact_duration, format_age, format_minute, format_second, format_size
 
 _SHOWN = 10
@@ -37,7 +38,8 @@ def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = Fa
     console = out.err if to_stderr else out.console
     for line in _plan_lines(plan.header, foreseen):
         out.line(line, console=console)
-    for line in (*plan.header.warnings, *_hazard_lines(plan.header)):
+    slow = plan.header.preflight.slow if plan.header.preflight else ()
+    for line in (*plan.header.warnings, *slow, *_hazard_lines(plan.header)):
         out.warn(line)
     if foreseen.removed.sessions:
         out.line(console=console)
@@ -59,6 +61,25 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     yield f"  removes     {totals_text(foreseen.removed)}"
     if foreseen.remaining:
         yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
+    yield from _preflight_lines(header, foreseen.forecast)
+
+
+def _preflight_lines(header: PlanHeader, forecast: Forecast | None) -> Iterator[str]:
+    """How the database goes about it, and what that takes."""
+    if header.preflight is None or forecast is None:
+        return
+    yield f"  finds by    {header.preflight.selection}"
+    yield f"  deletes by  {header.preflight.deletion}"
+    yield f"  takes       {_duration(forecast)}"
+    if forecast.log_bytes:
+        yield f"  log         writes about {format_size(forecast.log_bytes)} to the {forecast.log}"
+
+
+def _duration(forecast: Forecast) -> str:
+    if forecast.seconds < 1:
+        return "less than a second"
+    pace = "as in the last run here" if forecast.measured else "a usual pace"
+    return f"about {format_age(timedelta(seconds=forecast.seconds))} at {forecast.rows_per_s:,.0f} rows/s ({pace})"
 
 
 def _hazard_lines(header: PlanHeader) -> Iterator[str]:
@@ -98,10 +119,14 @@ def show_report(out: Output, report: Report) -> None:
 
 def _report_lines(report: Report) -> Iterator[str]:
     seconds = report.elapsed_s
-    yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}"
+    why = f" ({report.why})" if report.why and not report.error else ""
+    yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}{why}"
     yield f"  matched     {totals_text(report.matched)}"
-    rate = f", {report.removed.items / seconds:,.0f} items/s" if seconds > 0.1 and report.removed.items else ""
-    yield f"  removed     {totals_text(report.removed)} in {seconds:.2f}s{rate}"
+    yield f"  removed     {totals_text(report.removed)} in {seconds:.2f}s{_rate(report)}"
+    if report.removed.sessions:
+        yield f"  time        {_times(report.times)}"
+    if report.retries:
+        yield f"  retries     {report.retries:,}"
     skipped = [f"{count:,} {_SKIP_WORDS[kind]}" for kind, count in report.skipped.items() if count]
     if skipped:
         yield f"  skipped     {', '.join(skipped)}"
@@ -111,3 +136,15 @@ def _report_lines(report: Report) -> Iterator[str]:
         yield f"  error       {report.error[0]}"
     if report.run_id:
         yield f"  run         {report.run_id}"
+
+
+def _rate(report: Report) -> str:
+    if report.elapsed_s <= 0.1 or not report.removed.items:
+        return ""
+    items, size = report.removed.items / report.elapsed_s, int(report.removed.bytes / report.elapsed_s)
+    return f", {items:,.0f} items/s, {format_size(size)}/s"
+
+
+def _times(times: Times) -> str:
+    """``select 0.41s, check 0.20s, delete 1.52s, wait 0.03s``."""
+    return ", ".join(f"{name} {getattr(times, name):.2f}s" for name in ("select", "check", "delete", "wait"))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
 from sessionctl.core.plan import PlanHeader
-from sessionctl.core.units import format_size
-from sessionctl.operations.execute import Progress
+from sessionctl.core.units import format_duration, format_size
+from sessionctl.operations.progress import Progress
 
 _LINE_EVERY_S = 10.0
+_BAR_EVERY_S = 0.1
 
 
 @contextmanager
@@ -24,46 +26,64 @@ def progress_of(out: Output, header: PlanHeader) -> Iterator[Callable[[Progress]
         with _bar(out, header) as observe:
             yield observe
     else:
-        yield _lines(out)
+        yield _now_and_then(_LINE_EVERY_S, lambda progress: out.note(_line(progress)), at_once=False)
 
 
 @contextmanager
 def _bar(out: Output, header: PlanHeader) -> Iterator[Callable[[Progress], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    began = time.monotonic()
-    with Bar(*columns, console=out.err, transient=True) as bar:
-        task = bar.add_task(f"{header.command} sessions", total=header.planned.sessions, rate="")
+    with Bar(*columns, console=out.err, transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task(header.command, total=1.0, text="")
+        yield _now_and_then(
+            _BAR_EVERY_S,
+            lambda progress: bar.update(task, completed=progress.share, text=_text(progress)),
+            at_once=True,
+        )
 
-        def observe(progress: Progress) -> None:
-            bar.update(task, completed=progress.attempted, rate=_rate(progress, began))
 
-        yield observe
-
-
-def _lines(out: Output) -> Callable[[Progress], None]:
-    began = last = time.monotonic()
+def _now_and_then(every_s: float, show: Callable[[Progress], None], *, at_once: bool) -> Callable[[Progress], None]:
+    """An observer that shows one progress in ``every_s`` seconds: batches may take milliseconds."""
+    last = float("-inf") if at_once else time.monotonic()
 
     def observe(progress: Progress) -> None:
         nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
+        if time.monotonic() - last >= every_s:
             last = time.monotonic()
-            share = progress.attempted / max(1, progress.planned.sessions)
-            done = f"{progress.attempted:,} of {progress.planned.sessions:,} sessions ({share:.0%})"
-            out.note(f"{done}, {_rate(progress, began)}")
+            show(progress)
 
     return observe
 
 
-def _rate(progress: Progress, began: float) -> str:
-    elapsed = max(time.monotonic() - began, 1e-6)
-    items, size = progress.removed.items / elapsed, progress.removed.bytes / elapsed
-    return f"{items:,.0f} items/s, {format_size(int(size))}/s"
+def _line(progress: Progress) -> str:
+    return f"{progress.share:.0%}: {_text(progress)}"
+
+
+def _text(progress: Progress) -> str:
+    """How far, how fast, how long still, and what the run does at this moment."""
+    done, planned = progress.attempted.sessions, progress.planned.sessions
+    parts = [f"{done:,} of {planned:,} sessions", *_rates(progress)]
+    if progress.left_s is not None:
+        parts.append(f"{format_duration(timedelta(seconds=progress.left_s))} left")
+    if progress.waiting:
+        parts.append(f"waiting: {progress.waiting}")
+    else:
+        parts.append(f"batch {_short(progress.batch_s)}, pause {_short(progress.pause_s)}")
+    return ", ".join(parts)
+
+
+def _rates(progress: Progress) -> Iterator[str]:
+    elapsed = max(progress.elapsed_s, 1e-6)
+    yield f"{progress.removed.items / elapsed:,.0f} items/s"
+    yield f"{format_size(int(progress.removed.bytes / elapsed))}/s"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

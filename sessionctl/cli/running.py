@@ -7,23 +7,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.plan_view import show_plan, show_report
 from sessionctl.cli.progress import progress_of
 from sessionctl.cli.signals import stopping
-from sessionctl.cli.stores_in_use import failed_json, finish, visit
+from sessionctl.cli.stores_in_use import failed_json, finish, settings, visit
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.limits import Limits
 from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.plan import Allowances, PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
-from sessionctl.operations.dry_run import foresee
-from sessionctl.operations.execute import Limits, Stop, Terms, apply_plan
+from sessionctl.operations.dry_run import foresee, known_pace
+from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.visiting import Visit
@@ -47,10 +50,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with the address it is for."""
+    """A plan with the address it is for, and the limits that the settings have for it."""
 
     address: StoreAddress
     plan: SpooledPlan
+    limits: Limits
 
     @property
     def header(self) -> PlanHeader:
@@ -62,9 +66,13 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
     began = time.monotonic()
     if not job.dry_run and out.form in (Form.NAME, Form.JSONL):
         raise UsageError(f"--output {out.form} lists a plan: it goes with --dry-run")
+    configured = settings()
     trip = visit(names, out, all_stores=all_stores)
     with ExitStack() as plans:
-        planned = [Planned(address, plans.enter_context(plan)) for address, plan in trip.each(lambda s: _plan(job, s))]
+        planned = [
+            Planned(address, plans.enter_context(plan), configured.limits_of(address.name))
+            for address, plan in trip.each(lambda s: _plan(job, s))
+        ]
         refused = _refusals(job, planned)
         if job.dry_run:
             return _dry(job, out, trip, planned, refused, began)
@@ -98,8 +106,8 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
     elapsed = time.monotonic() - began
     reports: list[Report] = []
     for planned in plans:
-        most = job.limits.less(sum(r.removed.sessions for r in reports), 0).max_sessions
-        reports.append(foresee(planned.plan, max_sessions=most, refused=refused, elapsed_s=elapsed))
+        left = _left(job, planned, reports, 0)
+        reports.append(_foreseen(planned, left, refused=refused, elapsed_s=elapsed))
     for sentence in refused:
         out.warn(f"a real run would refuse: {sentence}")
     if out.form.for_people:
@@ -125,13 +133,16 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
 def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if not job.yes:
         for plan in plans:
-            foreseen = foresee(plan.plan, max_sessions=job.limits.max_sessions, refused=(), elapsed_s=0)
-            show_plan(out, plan.plan, foreseen, to_stderr=True)
+            show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
     sessions = sum(plan.header.planned.sessions for plan in plans)
     where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
     if not out.confirm(f"Delete {sessions} sessions from {where}? This cannot be undone.", yes=job.yes):
         raise GuardRefused("not confirmed: nothing was changed")
-    ledger = Ledger.open(state_dir(current().env) / FILE_NAME)
+    return _applied(job, out, plans)
+
+
+def _applied(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
+    ledger = Ledger.open(_ledger_path())
     reports: list[Report] = []
     began = time.monotonic()
     with stopping(out) as stop:
@@ -139,10 +150,9 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
             if stop:
                 reports.append(_not_reached(plan.header, stop))
                 continue
-            # Limits are the run's: what one store used up is not there for the next.
-            left = job.limits.less(sum(r.removed.sessions for r in reports), time.monotonic() - began)
+            left = _left(job, plan, reports, time.monotonic() - began)
             try:
-                reports.append(_apply(replace(job, limits=left), out, plan, ledger, stop))
+                reports.append(_apply(job, out, plan, left, ledger, stop))
             except SessionctlError as error:
                 if len(plans) == 1:
                     raise
@@ -150,14 +160,28 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     return reports
 
 
-def _apply(job: Job, out: Output, planned: Planned, ledger: Ledger, stop: Stop) -> Report:
+def _left(job: Job, plan: Planned, reports: Sequence[Report], seconds: float) -> Limits:
+    """What flags limit is the run's: what one store used up is not there for the next. Settings are each store's."""
+    return job.limits.less(sum(report.removed.sessions for report in reports), seconds).over(plan.limits)
+
+
+def _foreseen(plan: Planned, limits: Limits, **facts: Any) -> Report:
+    pace = known_pace(Ledger.existing(_ledger_path()), plan.header.store)
+    return foresee(plan.plan, limits=limits, pace=pace, **facts)
+
+
+def _ledger_path() -> Path:
+    return state_dir(current().env) / FILE_NAME
+
+
+def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledger, stop: Stop) -> Report:
     header = planned.header
     run = new_run(
         header.command, header.store, header.store_time, current().env,
         reason=job.reason, criteria=header.criteria, digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
-    terms = Terms(guard=Guard(min_idle=job.min_idle), limits=job.limits, named=named, stop=stop)
+    terms = Terms(guard=Guard(min_idle=job.min_idle), limits=limits, named=named, stop=stop)
     with open_store(planned.address) as store, progress_of(out, header) as observe:
         return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, observe=observe)
 

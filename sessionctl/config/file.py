@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sessionctl.config import limits
 from sessionctl.config.locations import absolute
 from sessionctl.core.address import OWN_OPTIONS, mask
 from sessionctl.errors import UsageError
@@ -18,6 +19,7 @@ KEYS: Mapping[str, type] = {
     "stores.*.password_env": str,
     "stores.*.password_file": str,
     **{f"stores.*.{option}": str for option in OWN_OPTIONS},
+    **{f"{table}.{key}": kind for table in ("limits", "stores.*.limits") for key, kind in limits.KEYS.items()},
 }
 """Every key of the file and the type of its value; ``*`` stands for a name that the user chooses."""
 
@@ -69,6 +71,7 @@ def parse(path: Path, text: bytes, env: Mapping[str, str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     _check(values, (), path)
+    values.setdefault("limits", {})
     stores = values.setdefault("stores", {})
     for name, store in stores.items():
         _check_store(name, store, path, env)
@@ -102,7 +105,7 @@ def _check(table: Mapping[str, Any], at: tuple[str, ...], path: Path) -> None:
         if not fitting:
             raise _unknown(name, here, {pattern[len(at)] for pattern in possible}, path)
         wanted = next((KEYS[".".join(pattern)] for pattern in fitting if len(pattern) == len(here)), dict)
-        if type(value) is not wanted:
+        if type(value) is not wanted and (type(value), wanted) != (int, float):
             raise _wrong_type(name, here, wanted, value, path)
         if isinstance(value, dict):
             _check(value, here, path)
@@ -126,7 +129,7 @@ def _wrong_type(name: str, here: tuple[str, ...], wanted: type, value: Any, path
     return UsageError(f"{'.'.join(here)!r} in {path} must be {expected}, not {found}", hint=hint)
 
 
-def _check_store(name: str, store: Mapping[str, str], path: Path, env: Mapping[str, str]) -> None:
+def _check_store(name: str, store: Mapping[str, Any], path: Path, env: Mapping[str, str]) -> None:
     where = f"store {name!r} in {path}"
     if not name or "://" in name:
         raise UsageError(f"{name!r} in {path} cannot be the name of a store", hint="a name is a word, such as prod")
@@ -136,7 +139,7 @@ def _check_store(name: str, store: Mapping[str, str], path: Path, env: Mapping[s
         if one in store and other in store:
             raise UsageError(f"{where} has both {one} and {other}", hint="keep one of them")
     for key, value in store.items():
-        if not value:
+        if not value and key != "limits":
             raise UsageError(f"{key} of {where} is empty")
     if "://" not in store.get("url", "://"):
         absolute(store["url"], env, f"the path of store {name!r}", str(path))

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from sessionctl.config import file
+from sessionctl.config import file, limits
 from sessionctl.config.locations import absolute, default_locations, expand, state_dir_and_origin
 from sessionctl.core.address import OWN_OPTIONS, StoreAddress, mask, parse_address
+from sessionctl.core.limits import Limits
 from sessionctl.errors import StoreMissing, UsageError
 
 _GLOB = re.compile(r"[*?\[]")
@@ -32,6 +34,7 @@ class StoreSettings:
 
     name: str
     values: Mapping[str, str] = field(repr=False)
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, str]:
@@ -52,6 +55,7 @@ class Settings:
     searched: tuple[Path, ...] = ()
     default_store: str | None = None
     stores: Mapping[str, StoreSettings] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -84,6 +88,16 @@ class Settings:
         where = f"${variable}" if variable else str(self.path)
         return replace(address, path=absolute(str(address.path), self.env, f"the path of store {name!r}", where))
 
+    def limits_of(self, name: str | None) -> Limits:
+        """The limits of runs on the store of this name (None: one that is not configured), where no flag sets them.
+
+        Raises UsageError naming the variable or key whose value cannot be used.
+        """
+        found = limits.from_environment(self.env)
+        if name is not None and name in self.stores:
+            found = found.over(limits.from_table(self.stores[name].limits, f"store {name!r} in {self.path}"))
+        return found.over(limits.from_table(self.limits, f"limits in {self.path}"))
+
     @property
     def default(self) -> str | None:
         """What stands for no ``--store``: ``$SESSIONCTL_STORE``, else ``default_store``."""
@@ -101,9 +115,16 @@ class Settings:
             yield Setting(key="default_store", value=None, origin="default")
         directory, origin = state_dir_and_origin(self.env)
         yield Setting(key="state_dir", value=str(directory), origin=origin)
+        for key in limits.KEYS:
+            if given := self.env.get(limits.variable_of(key)):
+                yield Setting(key=f"limits.{key}", value=given, origin=f"${limits.variable_of(key)}")
+            elif key in self.limits:
+                yield Setting(key=f"limits.{key}", value=str(self.limits[key]), origin=in_file)
         for name, store in self.stores.items():
             for key, value in store.values.items():
                 yield Setting(key=f"stores.{name}.{key}", value=mask(value), origin=in_file)
+            for key, limit in store.limits.items():
+                yield Setting(key=f"stores.{name}.limits.{key}", value=str(limit), origin=in_file)
             if variable := store.values.get("url_env"):
                 url = self.env.get(variable)
                 yield Setting(key=f"stores.{name}.url", value=mask(url) if url else None, origin=f"${variable}")
@@ -203,11 +224,17 @@ def _first(candidates: tuple[Path, ...], origin: str, env: Mapping[str, str], *,
             origin=origin,
             searched=candidates,
             default_store=values.get("default_store"),
-            stores={name: StoreSettings(name=name, values=table) for name, table in values["stores"].items()},
+            stores={name: _store(name, table) for name, table in values["stores"].items()},
+            limits=values["limits"],
             warnings=tuple(warnings),
             env=env,
         )
     return Settings(searched=candidates, env=env, warnings=tuple(warnings))
+
+
+def _store(name: str, table: Mapping[str, Any]) -> StoreSettings:
+    values = {key: value for key, value in table.items() if key != "limits"}
+    return StoreSettings(name=name, values=values, limits=table.get("limits", {}))
 
 
 def _with_password(url: str, password: str, name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from sessionctl.core.releases import parse_release
 from sessionctl.errors import UsageError
 
 OWN_OPTIONS = ("sessions_table", "messages_table", "timezone", "sdk")
@@ -80,6 +81,7 @@ def parse_address(
     """
     given = dict(options or {})
     if "://" not in text:
+        _check(given)
         return StoreAddress(scheme="sqlite", path=Path(text), options=given, name=name, origin=origin)
     if _SPLIT_PASSWORD.match(text):
         raise UsageError(
@@ -92,6 +94,7 @@ def parse_address(
         raise UsageError(f"{mask(text)!r} is not a store URL") from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     given |= {key: query.pop(key) for key in OWN_OPTIONS if key in query}
+    _check(given)
     scheme = parts.scheme.lower().split("+")[0]
     if scheme in _SQLITE_SCHEMES:
         return StoreAddress(scheme="sqlite", path=_sqlite_path(text), options=given, name=name, origin=origin)
@@ -99,6 +102,13 @@ def parse_address(
         scheme = "postgresql"
     url = urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
     return StoreAddress(scheme=scheme, url=url, options=given, name=name, origin=origin)
+
+
+def _check(options: Mapping[str, str]) -> None:
+    try:
+        parse_release(options.get("sdk", "0"))
+    except ValueError as error:
+        raise UsageError(f"the option sdk of a store: {error}") from None
 
 
 def _sqlite_path(text: str) -> Path:

@@ -138,6 +138,15 @@ class Spent:
         """How long locks were held."""
         return self.check + self.delete
 
+    def __add__(self, more: Spent) -> Spent:
+        return Spent(
+            wait=self.wait + more.wait,
+            check=self.check + more.check,
+            delete=self.delete + more.delete,
+            tidy=self.tidy + more.tidy,
+            met=self.met + more.met,
+        )
+
     def since(self, before: Spent) -> Spent:
         """What was spent after ``before``, an earlier copy of this."""
         return Spent(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sessionctl.core.model import Effect, Hazard
+from sessionctl.core.model import Effect, Hazard, Preflight
 from sessionctl.core.units import exact_duration
 
 SHARE_GUARD_FROM = 20
@@ -52,7 +52,8 @@ class PlanHeader:
 
     ``matched`` is what the selectors match, ``planned`` what is left of it without active sessions.
     ``criteria`` are the selectors as clauses with absolute times. ``digest`` is the SHA-256 of the steps
-    in their order. ``share_basis`` are the matched sessions that nobody named one by one.
+    in their order. ``share_basis`` are the matched sessions that nobody named one by one. ``select_s`` is how
+    many seconds the plan took.
     """
 
     command: str
@@ -71,9 +72,25 @@ class PlanHeader:
     named_active: int
     missing: int
     digest: str
+    select_s: float = 0.0
+    preflight: Preflight | None = None
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()
     frozen: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What carrying out a plan will take: seconds, and octets written to the log that ``log`` names.
+
+    ``measured``: the pace is that of an earlier run on this store, else what such stores usually reach.
+    """
+
+    seconds: float
+    rows_per_s: float
+    measured: bool
+    log: str
+    log_bytes: int
 
 
 class Plan(Protocol):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from sessionctl.core.model import Outcome
-from sessionctl.core.plan import Totals
+from sessionctl.core.plan import Forecast, Totals
 
 SKIPS = (Outcome.ACTIVE, Outcome.HELD, Outcome.CHANGED, Outcome.FAILED, Outcome.MISSING)
 
@@ -23,12 +23,38 @@ class Stopped(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """What the time of a run went to, in seconds.
+
+    ``select``: the plan; ``check``: looking at each session again; ``delete``: the change itself, its commit
+    and what follows from it; ``wait``: locks of others, pauses and retries.
+    """
+
+    select: float = 0.0
+    check: float = 0.0
+    delete: float = 0.0
+    wait: float = 0.0
+
+    def __add__(self, more: Times) -> Times:
+        return Times(
+            select=self.select + more.select,
+            check=self.check + more.check,
+            delete=self.delete + more.delete,
+            wait=self.wait + more.wait,
+        )
+
+    def to_json(self) -> dict[str, float]:
+        return {f"{name}_s": round(getattr(self, name), 3) for name in ("select", "check", "delete", "wait")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One store's part of a run. In a dry run ``removed`` is what would be removed.
 
     ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
-    user named and that were skipped though they exist. ``error`` is the sentence and exit status that
-    ended it.
+    user named and that were skipped though they exist. ``why`` explains ``stopped`` in a sentence where
+    there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
+    counts batches that had to be tried again. ``forecast`` is a dry run's only.
     """
 
     command: str
@@ -42,9 +68,13 @@ class Report:
     remaining: int
     stopped: Stopped
     elapsed_s: float
+    times: Times = Times()
+    why: str | None = None
+    retries: int = 0
     named_skipped: int = 0
     error: tuple[str, int] | None = None
     signal: int | None = None
+    forecast: Forecast | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -59,6 +89,9 @@ class Report:
             "archive": None,
             "stopped": str(self.stopped),
             "elapsed_s": round(self.elapsed_s, 3),
+            "why": self.why,
+            "time": self.times.to_json(),
+            "retries": self.retries,
             **({"error": self.error[0]} if self.error else {}),
             **({"plan": self.plan} if self.plan else {}),
         }
@@ -112,6 +145,9 @@ def combined_json(
         "archive": None,
         "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),
         "elapsed_s": round(elapsed_s, 3),
+        "why": None,
+        "time": sum((r.times for r in reports), Times()).to_json(),
+        "retries": sum(r.retries for r in reports),
         "stores": [*(r.to_json() for r in reports), *failures],
     }
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from sessionctl.core.limits import Limits
 from sessionctl.core.model import Outcome
-from sessionctl.core.plan import Plan, PlanHeader, Totals
-from sessionctl.core.report import Report, Stopped
+from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
+from sessionctl.core.report import Report, Stopped, Times
 from sessionctl.core.units import format_time
+from sessionctl.errors import LedgerUnavailable
+from sessionctl.ledger import Ledger
+
+_ENOUGH_ROWS = 10_000
+"""A run that removed fewer says little about the pace of a store."""
 
 
-def foresee(plan: Plan, *, max_sessions: int | None, refused: tuple[str, ...], elapsed_s: float) -> Report:
-    """The report of a dry run: ``removed`` is what would be removed, as far as ``max_sessions`` lets it go."""
+def foresee(
+    plan: Plan, *, limits: Limits, refused: tuple[str, ...] = (), elapsed_s: float = 0.0, pace: float | None = None
+) -> Report:
+    """The report of a dry run: ``removed`` is what would be removed, as far as ``limits.max_sessions`` lets it go.
+
+    ``pace`` is what ``known_pace`` says of this store.
+    """
     header, removed = plan.header, plan.header.planned
-    if max_sessions is not None and max_sessions < removed.sessions:
+    if limits.max_sessions is not None and limits.max_sessions < removed.sessions:
         removed = Totals()
-        for _, step in zip(range(max_sessions), plan.steps(), strict=False):
+        for _, step in zip(range(limits.max_sessions), plan.steps(), strict=False):
             removed = removed.plus(step.items, step.bytes)
     remaining = header.planned.sessions - removed.sessions
+    forecast = forecast_of(header, removed, limits, pace)
     return Report(
         command=header.command,
         store=header.store,
@@ -27,13 +39,48 @@ def foresee(plan: Plan, *, max_sessions: int | None, refused: tuple[str, ...], e
         skipped={Outcome.ACTIVE: header.active, Outcome.MISSING: header.missing},
         remaining=remaining,
         stopped=Stopped.LIMIT if remaining else Stopped.DONE,
+        why=f"--max-sessions {limits.max_sessions}" if remaining else None,
         elapsed_s=elapsed_s,
+        times=Times(select=header.select_s),
         named_skipped=header.named_active,
-        plan=explained(header, refused),
+        forecast=forecast,
+        plan=explained(header, forecast, refused),
     )
 
 
-def explained(header: PlanHeader, refused: tuple[str, ...]) -> dict[str, object]:
+def forecast_of(header: PlanHeader, removed: Totals, limits: Limits, pace: float | None) -> Forecast | None:
+    """How long removing ``removed`` of the plan takes, and how much log it writes; None where nothing is removed."""
+    preflight = header.preflight
+    if preflight is None or not removed.sessions:
+        return None
+    rows, planned = removed.items + removed.sessions, header.planned.items + header.planned.sessions
+    seconds = rows / (pace or preflight.rows_per_s)
+    if limits.rate is not None:
+        seconds = max(seconds, removed.sessions / limits.rate)
+    return Forecast(
+        seconds=seconds,
+        rows_per_s=rows / seconds,
+        measured=pace is not None,
+        log=preflight.log,
+        log_bytes=round(preflight.log_bytes * rows / planned),
+    )
+
+
+def known_pace(ledger: Ledger | None, store: str) -> float | None:
+    """Rows a second of the newest run on ``store`` (a masked address) that says something about it."""
+    try:
+        runs = ledger.runs(limit=20, store=store) if ledger else ()
+    except LedgerUnavailable:  # a run will say so; a forecast does without
+        return None
+    for run in runs:
+        removed, elapsed = run.counts.get("removed", {}), run.counts.get("elapsed_s")
+        rows = removed.get("items", 0) + removed.get("sessions", 0)
+        if elapsed and rows >= _ENOUGH_ROWS:
+            return float(rows / elapsed)
+    return None
+
+
+def explained(header: PlanHeader, forecast: Forecast | None, refused: tuple[str, ...]) -> dict[str, object]:
     """The plan's own account of itself, for JSON."""
     return {
         "store_time": format_time(header.store_time),
@@ -43,5 +90,25 @@ def explained(header: PlanHeader, refused: tuple[str, ...]) -> dict[str, object]
         "digest": header.digest,
         "hazards": [{"what": hazard.what, "effect": str(hazard.effect)} for hazard in header.hazards],
         "warnings": list(header.warnings),
+        "preflight": _preflight(header, forecast),
         "refused": list(refused),
     }
+
+
+def _preflight(header: PlanHeader, forecast: Forecast | None) -> dict[str, object] | None:
+    if header.preflight is None:
+        return None
+    found: dict[str, object] = {
+        "selection": header.preflight.selection,
+        "deletion": header.preflight.deletion,
+        "slow": list(header.preflight.slow),
+    }
+    if forecast:
+        found |= {
+            "estimated_s": round(forecast.seconds, 1),
+            "rows_per_s": round(forecast.rows_per_s),
+            "measured_here": forecast.measured,
+            "log": forecast.log,
+            "log_bytes": forecast.log_bytes,
+        }
+    return found

@@ -1,27 +1,35 @@
 """Apply a plan: the one place that changes stores.
 
 Steps go in batches, each one transaction of the store in which every session is looked at again. Batches
-adapt to how long they may hold locks. The run stops between two batches: at a limit, at a signal, at an
-error. What was done is counted from the store's own outcomes, and written to the ledger as it grows.
+adapt to how long they may hold locks. Trouble that may pass (locks of others, a lost connection) is borne
+for a while with growing pauses and smaller batches. The run stops between two batches: at a limit, at a
+signal, at an error. What was done is counted from the store's own outcomes, and written to the ledger as it
+grows.
 """
 
 from __future__ import annotations
 
+import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
+from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Delete, Guard, Outcome
 from sessionctl.core.pacing import Pacer
-from sessionctl.core.plan import Plan, Step, Totals
+from sessionctl.core.plan import Plan, Step
 from sessionctl.core.report import Report, Stopped, counts_json
+from sessionctl.core.units import exact_duration
 from sessionctl.errors import LedgerUnavailable, SessionctlError
 from sessionctl.ledger import Ledger, Run
+from sessionctl.operations.patience import LagWatch, TooFarBehind, Trouble
+from sessionctl.operations.progress import Progress, totals_of
 from sessionctl.stores.base import Store
 
 _LEDGER_EVERY_S = 1.0
+_LOOK_AGAIN_S = 0.5
+"""While it waits for replicas."""
 
 
 class Stop:
@@ -31,48 +39,6 @@ class Stop:
 
     def __bool__(self) -> bool:
         return self.signal is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much a run may do: sessions a batch, sessions a second, sessions in all, and for how long."""
-
-    batch_size: int | None = None
-    rate: float | None = None
-    max_sessions: int | None = None
-    max_runtime: timedelta | None = None
-
-    def less(self, sessions: int, seconds: float) -> Limits:
-        """What is left of them for the next store of a run."""
-        return replace(
-            self,
-            max_sessions=None if self.max_sessions is None else max(0, self.max_sessions - sessions),
-            max_runtime=None
-            if self.max_runtime is None
-            else max(timedelta(0), self.max_runtime - timedelta(seconds=seconds)),
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """How far a run is; handed to the observer after every batch."""
-
-    planned: Totals
-    removed: Totals = field(default_factory=Totals)
-    skipped: Counter[Outcome] = field(default_factory=Counter)
-    named_skipped: int = 0
-    attempted: int = 0
-    batch_s: float = 0.0
-
-    def count(self, batch: Sequence[Step], outcomes: Sequence[Outcome], named: frozenset[str]) -> None:
-        """Add what became of a batch, by the plan's values of the sessions whose version held."""
-        self.attempted += len(batch)
-        for step, outcome in zip(batch, outcomes, strict=True):
-            if outcome is Outcome.DONE:
-                self.removed = self.removed.plus(step.items, step.bytes)
-            else:
-                self.skipped[outcome] += 1
-                self.named_skipped += step.session_id in named and outcome is not Outcome.MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,19 +63,19 @@ def apply_plan(
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. ``observe`` is called after every batch.
+    changed. ``observe`` is called after every batch, and again and again while the run waits.
     """
     progress = Progress(planned=plan.header.planned)
     progress.skipped[Outcome.ACTIVE] = plan.header.active
     progress.skipped[Outcome.MISSING] = plan.header.missing
     progress.named_skipped = plan.header.named_active
     ledger.begin(run)
-    error: SessionctlError | None = None
-    began = time.monotonic()
+    running = _Run(store, terms, progress, ledger, run, observe)
     try:
-        stopped = _Run(store, terms, progress, ledger, run, observe, began).through(plan)
+        ending = running.through(plan)
+        store.settle()
     except SessionctlError as failure:
-        stopped, error = Stopped.ERROR, failure
+        ending = _Ending(Stopped.ERROR, failure.message, failure)
     report = Report(
         command=plan.header.command,
         store=plan.header.store,
@@ -119,11 +85,14 @@ def apply_plan(
         matched=plan.header.matched,
         removed=progress.removed,
         skipped=dict(progress.skipped),
-        remaining=plan.header.planned.sessions - progress.attempted,
-        stopped=stopped,
-        elapsed_s=time.monotonic() - began,
+        remaining=plan.header.planned.sessions - progress.attempted.sessions,
+        stopped=ending.stopped,
+        why=ending.why,
+        elapsed_s=progress.elapsed_s,
+        times=progress.times(plan.header.select_s),
+        retries=progress.retries,
         named_skipped=progress.named_skipped,
-        error=(error.message, error.exit_code) if error else None,
+        error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )
     return _recorded(report, ledger)
@@ -132,10 +101,11 @@ def apply_plan(
 def _recorded(report: Report, ledger: Ledger) -> Report:
     """The report, written to the ledger; where that fails now, the report is what is left, and says so."""
     try:
-        ledger.finish(report.run_id or "", report.counts(), report.stopped, report.error[0] if report.error else None)
+        counts = report.counts() | {"elapsed_s": round(report.elapsed_s, 3)}
+        ledger.finish(report.run_id or "", counts, report.stopped, report.error[0] if report.error else report.why)
     except LedgerUnavailable as failure:
         sentence = f"the changes were made, but {failure.message}"
-        return replace(report, stopped=Stopped.ERROR, error=(sentence, failure.exit_code))
+        return replace(report, stopped=Stopped.ERROR, why=sentence, error=(sentence, failure.exit_code))
     return report
 
 
@@ -149,19 +119,34 @@ class _Steps:
 
     def __init__(self, plan: Plan) -> None:
         self._left = plan.steps()
-        self._next = next(self._left, None)
+        self._ahead: deque[Step] = deque()
 
     def take(self, rows: int, sessions: int) -> list[Step]:
         """Sessions of ``rows`` rows together, at least one session if there is one, and ``sessions`` at most."""
         batch: list[Step] = []
-        while self._next is not None and len(batch) < sessions and (not batch or rows >= _rows(self._next)):
-            rows -= _rows(self._next)
-            batch.append(self._next)
-            self._next = next(self._left, None)
+        while len(batch) < sessions and (step := self._ahead.popleft() if self._ahead else next(self._left, None)):
+            rows -= _rows(step)
+            if batch and rows < 0:
+                self._ahead.appendleft(step)
+                break
+            batch.append(step)
         return batch
+
+    def put_back(self, batch: list[Step]) -> None:
+        """The next ones to be taken are these again."""
+        self._ahead.extendleft(reversed(batch))
 
 
 @dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why a run ends, in one word and in a sentence (None: there is nothing to explain)."""
+
+    stopped: Stopped
+    why: str | None = None
+    error: SessionctlError | None = None
+
+
+@dataclass(slots=True)
 class _Run:
     """The loop over the batches of one plan."""
 
@@ -171,50 +156,91 @@ class _Run:
     ledger: Ledger
     run: Run
     observe: Callable[[Progress], None]
-    began: float
+    trouble: Trouble = field(default_factory=Trouble)
 
-    def through(self, plan: Plan) -> Stopped:
-        limits = self.terms.limits
-        pacer, steps, noted = Pacer(self.store.capabilities.pace, limits.batch_size), _Steps(plan), self.began
+    def through(self, plan: Plan) -> _Ending:
+        limits, noted = self.terms.limits, time.monotonic()
+        steps, pacer = _Steps(plan), Pacer(self.store.capabilities.pace, limits.batch_size)
+        lag = LagWatch(self.store, limits.max_replica_lag or LagLimit())
         while batch := steps.take(pacer.rows, self._most(pacer)):
-            if self.terms.stop:
-                return Stopped.SIGNAL
-            if limits.max_runtime is not None and self._elapsed() >= limits.max_runtime.total_seconds():
-                return Stopped.LIMIT
-            self._apply(batch, pacer)
-            self.observe(self.progress)
+            if ending := self._must_end():
+                return ending
+            try:
+                if not self._attempt(batch, pacer, lag):
+                    steps.put_back(batch)
+            except TooFarBehind as reason:
+                return _Ending(Stopped.LIMIT, str(reason))
             if time.monotonic() - noted >= _LEDGER_EVERY_S:
                 self._note(plan)
                 noted = time.monotonic()
-            self._wait(pacer.pause_s)
-        return Stopped.DONE if self.progress.attempted >= self.progress.planned.sessions else Stopped.LIMIT
+        if self.progress.attempted.sessions >= self.progress.planned.sessions:
+            return _Ending(Stopped.DONE)
+        return _Ending(Stopped.LIMIT, f"--max-sessions {limits.max_sessions} is reached")
 
     def _most(self, pacer: Pacer) -> int:
         """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
         most = self.terms.limits.max_sessions
         return pacer.sessions if most is None else min(pacer.sessions, most - self.progress.removed.sessions)
 
+    def _must_end(self) -> _Ending | None:
+        """A stop request or --max-runtime. Trouble that was being borne is said too."""
+        if self.terms.stop:
+            name = signal.Signals(self.terms.stop.signal or 0).name
+            return _Ending(Stopped.SIGNAL, f"{name} came", self.trouble.error)
+        most = self.terms.limits.max_runtime
+        if most is not None and self.progress.elapsed_s >= most.total_seconds():
+            return _Ending(Stopped.LIMIT, f"--max-runtime {exact_duration(most)} is over", self.trouble.error)
+        return None
+
+    def _attempt(self, batch: list[Step], pacer: Pacer, lag: LagWatch) -> bool:
+        """One batch and the pause after it; False where it must be tried again."""
+        try:
+            if behind := lag.behind():
+                self._wait(_LOOK_AGAIN_S, behind)
+                return False
+            self._apply(batch, pacer)
+        except SessionctlError as error:
+            pause = self.trouble.bear(error)
+            self.progress.retries += 1
+            pacer.strained()
+            self._wait(pause, error.message)
+            return False
+        self.trouble.passed()
+        self.observe(self.progress)
+        self._wait(self._pause(pacer))
+        return True
+
     def _apply(self, batch: list[Step], pacer: Pacer) -> None:
         """One transaction; the pacer learns from what it took."""
         before, started = replace(self.store.spent), time.monotonic()
         changes = [Delete(session_id=step.session_id, version=step.version) for step in batch]
         outcomes = self.store.apply(changes, self.terms.guard)
+        spent = self.store.spent.since(before)
         self.progress.count(batch, outcomes, self.terms.named)
         self.progress.batch_s = time.monotonic() - started
-        pacer.took(sum(map(_rows, batch)), self.store.spent.since(before))
+        self.progress.spent += spent
+        pacer.took(totals_of(batch).items + len(batch), spent)
 
     def _note(self, plan: Plan) -> None:
         """How far the run is, in the ledger: what a run cut off after this leaves behind."""
         counts = counts_json(plan.header.matched, self.progress.removed, self.progress.skipped)
         self.ledger.progress(self.run.run_id, counts)
 
-    def _wait(self, gap_s: float) -> None:
-        """Leave the store to others for a moment, longer where a rate asks for it; a stop request ends it."""
-        until, rate = time.monotonic() + gap_s, self.terms.limits.rate
-        if rate is not None:
-            until = max(until, self.began + self.progress.attempted / rate)
-        while not self.terms.stop and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+    def _pause(self, pacer: Pacer) -> float:
+        """Seconds to leave the store to others, longer where a rate asks for it."""
+        rate, progress = self.terms.limits.rate, self.progress
+        late = 0.0 if rate is None else progress.attempted.sessions / rate - progress.elapsed_s
+        return max(pacer.pause_s, late)
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self.began
+    def _wait(self, pause_s: float, why: str | None = None) -> None:
+        """Wait, ``why`` shown; a stop request ends it, and so does --max-runtime."""
+        started, progress, most = time.monotonic(), self.progress, self.terms.limits.max_runtime
+        if most is not None:
+            pause_s = min(pause_s, most.total_seconds() - progress.elapsed_s)
+        progress.pause_s, progress.waiting = pause_s, why
+        if why:
+            self.observe(progress)
+        while not self.terms.stop and (left := started + pause_s - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        progress.waiting = None
+        progress.paused_s += time.monotonic() - started

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sessionctl.core.model import Order, SessionRef, Want
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import Order, SessionRef, StoreInfo, Want
 from sessionctl.core.plan import AHEAD_BY, PlanHeader, Step, Totals
+from sessionctl.core.releases import LOCKS_SESSIONS, parse_release
 from sessionctl.core.selector import Query, Selector
 from sessionctl.operations.selecting import select
 from sessionctl.operations.spool import Spool, SpooledPlan
@@ -25,6 +28,7 @@ def plan_purge(
     A session is active, and not planned, when its latest sign of life is within ``min_idle`` of the
     store's clock; a stamp in the future is one too.
     """
+    began = time.monotonic()
     now = store.now()
     census = store.census(now + AHEAD_BY)
     spool = Spool(spool_directory)
@@ -54,8 +58,10 @@ def plan_purge(
         named_active=sorting.named_active,
         missing=missing,
         digest=spool.digest,
+        select_s=time.monotonic() - began,
+        preflight=store.preflight(selector.resolve(now), sorting.planned),
         hazards=info.hazards,
-        warnings=info.warnings,
+        warnings=(*info.warnings, *_old_writers(store.address, info)),
         frozen=info.frozen,
     )
     return SpooledPlan(header, spool)
@@ -113,3 +119,14 @@ def _step(ref: SessionRef) -> Step:
         bytes=ref.bytes or 0,
         last_activity=ref.last_activity,
     )
+
+
+def _old_writers(address: StoreAddress, info: StoreInfo) -> Iterator[str]:
+    """A warning where the store's ``sdk`` key says that releases write there which lock no session."""
+    oldest = address.options.get("sdk")
+    if oldest and info.flavour == "SQLAlchemySession" and parse_release(oldest) < LOCKS_SESSIONS:
+        locking = ".".join(map(str, LOCKS_SESSIONS))
+        yield (
+            f"SDK {oldest} writes to {address.label}: before {locking} an append does not lock its session, and one "
+            "that resumes a session in the very moment of its deletion may fail and has to be made again"
+        )

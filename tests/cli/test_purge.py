@@ -11,7 +11,7 @@ import pytest
 from operating import DAY, assert_whole, ids_in, in_process, ledger_file, ledger_rows, on_terminal, store_of
 
 KEYS = ["schema", "command", "store", "dry_run", "run_id", "matched", "removed", "skipped", "remaining", "archive",
-        "stopped", "elapsed_s"]  # fmt: skip
+        "stopped", "elapsed_s", "why", "time", "retries"]  # fmt: skip
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class TestReport:
         before = store.read_bytes()
         dry = in_process("purge", "-s", store, "--older-than", "6d", "-n", "-o", "json").json
         assert store.read_bytes() == before
-        assert [*list(dry)[:12], "plan"] == [*KEYS, "plan"]
+        assert [*list(dry)[: len(KEYS)], "plan"] == [*KEYS, "plan"]
         assert (dry["dry_run"], dry["run_id"]) == (True, None)
         done = in_process("purge", "-s", store, "--older-than", "6d", "--yes", "-o", "json").json
         assert [done[key] for key in ("matched", "removed", "skipped")] == [
@@ -65,7 +65,7 @@ class TestReport:
         (row,) = ledger_rows(home)
         assert (row["run_id"], row["actor"], row["reason"]) == (done["run_id"], "cron", "GDPR 7")
         assert (row["command"], row["store"], row["stopped"]) == ("purge", f"sqlite:///{store}", "done")
-        assert json.loads(row["counts"]) == {key: done[key] for key in ("matched", "removed", "skipped")}
+        assert json.loads(row["counts"]) == {key: done[key] for key in ("matched", "removed", "skipped", "elapsed_s")}
         assert row["ended_at"]
 
     def test_a_ledger_that_cannot_be_written_stops_it_before_the_first_change(self, store: Path, home: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from sessionctl.config import Settings, load, state_dir
+from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.errors import SessionctlError, StoreMissing, UsageError
 
 SECRET = "s3cr3t"
@@ -126,7 +128,7 @@ def test_a_home_of_somebody_else_is_warned_about_not_fatal(files: Files) -> None
             "did you mean sessions_table?",
         ),
         ('[store.prod]\nurl = "sqlite:////a.db"', "'store'", "did you mean stores?"),
-        ("zzz = 1", "'zzz'", "known here: default_store, stores"),
+        ("zzz = 1", "'zzz'", "known here: default_store, limits, stores"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(files: Files, text: str, key: str, hint: str) -> None:
@@ -393,3 +395,56 @@ def test_settings_load_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     if not os.path.lexists("/etc/sessionctl/config.toml"):
         assert done.stdout.strip() == "[]"
+
+
+# Limits of runs
+
+LIMITED = """
+[limits]
+rate = 100
+max_runtime = "30m"
+
+[stores.prod]
+url = "sqlite:////a.db"
+
+[stores.prod.limits]
+rate = 2.5
+max_replica_lag = "10s,1GiB"
+"""
+
+
+def test_limits_of_a_store_come_before_those_of_all_and_variables_before_both(files: Files) -> None:
+    settings = files.load(LIMITED)
+    lag = LagLimit(delay=timedelta(seconds=10), retained=2**30)
+    assert settings.limits_of("prod") == Limits(rate=2.5, max_runtime=timedelta(minutes=30), max_replica_lag=lag)
+    assert settings.limits_of(None) == Limits(rate=100, max_runtime=timedelta(minutes=30))
+    settings = files.load(LIMITED, SESSIONCTL_RATE="7", SESSIONCTL_BATCH_SIZE="50")
+    assert settings.limits_of("prod").rate == 7
+    assert settings.limits_of(None).batch_size == 50
+
+
+def test_limits_are_shown_with_their_origin(files: Files) -> None:
+    shown = {s.key: (s.value, s.origin) for s in files.load(LIMITED, SESSIONCTL_RATE="7").effective()}
+    assert shown["limits.rate"] == ("7", "$SESSIONCTL_RATE")
+    assert shown["limits.max_runtime"] == ("30m", str(files.user_file))
+    assert shown["stores.prod.limits.rate"] == ("2.5", str(files.user_file))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits]\nrate = 0", "must be more than 0"),
+        ('[limits]\nmax_runtime = "soon"', "'soon' is not a duration"),
+        ('[limits]\nmax_replica_lag = "far"', "neither a duration"),
+    ],
+)
+def test_a_limit_that_makes_no_sense(files: Files, text: str, said: str) -> None:
+    settings = files.load(text)
+    with pytest.raises(UsageError, match=said):
+        settings.limits_of(None)
+
+
+def test_a_limit_of_the_wrong_type(files: Files) -> None:
+    assert "must be a whole number" in files.refusal('[limits]\nmax_sessions = "many"').message
+    with pytest.raises(UsageError, match=r"\$SESSIONCTL_RATE must be a number"):
+        files.load("", SESSIONCTL_RATE="fast").limits_of(None)

@@ -112,7 +112,7 @@ class TestExitStatus:
 
 class TestJson:
     KEYS = ("command", "store", "dry_run", "run_id", "matched", "removed", "skipped", "remaining", "archive", "stopped",
-            "elapsed_s")  # fmt: skip
+            "elapsed_s", "why", "time", "retries")  # fmt: skip
 
     def test_one_store_has_the_keys_of_the_contract_in_order(self) -> None:
         assert tuple(REPORT.to_json()) == self.KEYS

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from failing_store import FailingStore, breaks_at
 
+from sessionctl.core.limits import Limits
 from sessionctl.core.model import Change, Guard, Outcome
 from sessionctl.core.report import Report, Stopped
 from sessionctl.core.selector import Selector
 from sessionctl.errors import LedgerUnavailable
 from sessionctl.ledger import Ledger, new_run
-from sessionctl.operations.execute import Limits, Progress, Stop, Terms, apply_plan
+from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.progress import Progress
 from sessionctl.operations.purge import plan_purge
 from sessionctl.stores.base import Store
 from sessionctl.stores.memory import MemoryStore
@@ -62,7 +64,7 @@ class TestDone:
         assert (report.stopped, report.remaining, report.exit_code) == (Stopped.DONE, 0, 0)
         assert left(store) == {"live"}
         (run,) = ledger.runs()
-        assert (run.stopped, run.counts) == (Stopped.DONE, report.counts())
+        assert (run.stopped, run.counts) == (Stopped.DONE, report.counts() | {"elapsed_s": round(report.elapsed_s, 3)})
 
     def test_nothing_is_left_for_a_second_run(self, store: MemoryStore, ledger: Ledger) -> None:
         purge(store, ledger)
@@ -138,7 +140,7 @@ class TestStops:
         stop = Stop()
 
         def observe(progress: Progress) -> None:
-            if progress.attempted == 10:
+            if progress.attempted.sessions == 10:
                 stop.signal = 15
 
         report = purge(store, ledger, stop=stop, observe=observe, limits=Limits(batch_size=5))
@@ -150,7 +152,7 @@ class TestStops:
         stop = Stop()
 
         def observe(progress: Progress) -> None:
-            if progress.attempted == 25:
+            if progress.attempted.sessions == 25:
                 stop.signal = 2
 
         report = purge(store, ledger, stop=stop, observe=observe)
@@ -189,7 +191,7 @@ class TestLedger:
 
     def test_a_ledger_lost_in_mid_run(self, store: MemoryStore, ledger: Ledger) -> None:
         def lose(progress: Progress) -> None:
-            if progress.attempted == 5:
+            if progress.attempted.sessions == 5:
                 shutil.rmtree(ledger.path.parent)
 
         report = purge(store, ledger, observe=lose, limits=Limits(batch_size=5))
@@ -205,7 +207,7 @@ class TestLedger:
         monkeypatch.setattr("sessionctl.operations.execute._LEDGER_EVERY_S", 0.0)
 
         def lose(progress: Progress) -> None:
-            if progress.attempted == 5:
+            if progress.attempted.sessions == 5:
                 shutil.rmtree(ledger.path.parent)
 
         report = purge(store, ledger, observe=lose, limits=Limits(batch_size=5))

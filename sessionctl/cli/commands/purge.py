@@ -10,6 +10,7 @@ import typer
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.selecting import SELECTORS, selecting
+from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 
@@ -74,6 +75,17 @@ def command(
             "--max-runtime", parser=opt.duration, metavar="DUR", help="Stop after DUR.", rich_help_panel=LIMITS
         ),
     ] = None,
+    max_replica_lag: Annotated[
+        LagLimit | None,
+        typer.Option(
+            "--max-replica-lag",
+            parser=opt.lag_limit,
+            metavar="DUR|SIZE",
+            help="Wait while replicas are further behind, or slots hold back more log; off: never.",
+            show_default="30s,4GiB",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     output: opt.OutputOpt = Form.TABLE,
     null: opt.NullOpt = False,
 ) -> None:
@@ -88,7 +100,6 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
     """  # fmt: skip
     from sessionctl.cli.running import Job, run_changes
     from sessionctl.core.plan import Allowances
-    from sessionctl.operations.execute import Limits
 
     if chosen.is_everything and not everything:
         raise UsageError("purge needs a selector or an id", hint="--all is the explicit way to mean every session")
@@ -102,7 +113,13 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
         selector=chosen,
         min_idle=MIN_IDLE if min_idle is None else min_idle,
         allowed=Allowances(max_share=max_share, cascade=allow_cascade),
-        limits=Limits(batch_size=batch_size, rate=rate, max_sessions=max_sessions, max_runtime=max_runtime),
+        limits=Limits(
+            batch_size=batch_size,
+            rate=rate,
+            max_sessions=max_sessions,
+            max_runtime=max_runtime,
+            max_replica_lag=max_replica_lag,
+        ),
         dry_run=dry_run,
         yes=yes,
         reason=reason,
