@@ -39,7 +39,9 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import WholeSession
 from sessionctl.core.selector import Query
+from sessionctl.errors import Unsupported
 
 
 class Store(ABC):
@@ -117,6 +119,14 @@ class Store(ABC):
     @abstractmethod
     def usage(self) -> Usage:
         """Space on disk, as far as the engine tells it cheaply."""
+
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        """These sessions with all that the store keeps of them, one after the other, any order.
+
+        Each is as it was at one instant, ``version`` included (as ``Want.VERSION`` gives it). Ids of no
+        session are left out. Raises Unsupported where this kind of store cannot.
+        """
+        raise Unsupported(f"{self.address} cannot be archived yet: its sessions cannot be read whole")
 
     @abstractmethod
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:

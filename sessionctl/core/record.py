@@ -1,0 +1,57 @@
+"""Whole sessions as stores keep them: what archives hold, and what is put back.
+
+Nothing is interpreted here: texts are the stored ones to the byte, stamps are the store's own texts. That
+is what makes a session that was taken out and put back into the same store equal to what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class StoredItem(NamedTuple):
+    """One item as it is stored.
+
+    ``key`` is its key in the store (None where it has none). ``stored_at`` is its stamp as the store's own
+    text, None where it keeps none. ``at`` is the same instant as RFC 3339 UTC where ``stored_at`` alone does
+    not tell it (local times of some zone), else None: then ``stored_at`` is ``YYYY-MM-DD HH:MM:SS[.ffffff]``
+    in UTC. ``text`` carries invalid UTF-8 by surrogate escapes.
+    """
+
+    key: int | str | None
+    stored_at: str | None
+    at: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamps:
+    """A session's stamps, each as in ``StoredItem``: the store's own text, and the instant where that needs it."""
+
+    created: str | None
+    updated: str | None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """A session without its items, as it was at ``version`` (``SessionRef.version``).
+
+    ``extras`` are what a backend keeps beyond sessions and items, as JSON values by the backend's own names:
+    rows of further tables (Advanced: structure, usage, reservations, generation), a time to live.
+    """
+
+    id: str
+    version: str
+    stamps: Stamps
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+class WholeSession(NamedTuple):
+    """A session and its items in the order of their keys; the items are read once, before the next session."""
+
+    session: SessionRecord
+    items: Iterable[StoredItem]
