@@ -120,7 +120,7 @@ class Store(ABC):
     def usage(self) -> Usage:
         """Space on disk, as far as the engine tells it cheaply."""
 
-    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:  # noqa: ARG002
         """These sessions with all that the store keeps of them, one after the other, any order.
 
         Each is as it was at one instant, ``version`` included (as ``Want.VERSION`` gives it). Ids of no
