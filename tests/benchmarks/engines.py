@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
+from benchmarks.figures import seconds
 from benchmarks.generator import Generated, Scale
+from benchmarks.shapes import Shape
 
 from sessionctl.core.address import StoreAddress
 
@@ -27,6 +29,7 @@ class Engine(ABC):
 
     name: str
     octet_length = "octet_length"
+    shapes: ClassVar[Mapping[str, Shape]]
 
     def __init__(self, scale: Scale, *, compact: bool) -> None:
         self.generated = Generated(scale, datetime.now(UTC), compact=compact)
@@ -45,10 +48,6 @@ class Engine(ABC):
         """The driver's own: a function that runs one statement, committed, and returns all its rows."""
 
     @abstractmethod
-    def delete_older(self, address: StoreAddress, before: datetime) -> float:
-        """Seconds of the best raw deletion of the sessions stamped earlier."""
-
-    @abstractmethod
     async def _clear(self, address: StoreAddress, ids: Sequence[str]) -> float:
         """Seconds of ``clear_session`` on a new SDK object for each id."""
 
@@ -59,6 +58,12 @@ class Engine(ABC):
         (What the engine counts, what it counts or would count if only those 50 sessions had items, of what.)
         Nobody else may be at work on the store.
         """
+
+    def delete_older(self, address: StoreAddress, shape: Shape | None = None) -> float:
+        """Seconds of a raw deletion of the older half; of the best single statement unless another is named."""
+        chosen = shape or next(iter(self.shapes.values()))
+        with self.raw(address, writes=True) as run:
+            return seconds(lambda: chosen(run, utc(self.generated.middle)))
 
     def clear_sessions(self, address: StoreAddress, ids: Sequence[str]) -> float:
         """Seconds that the SDK's own loop takes."""

@@ -17,8 +17,10 @@ list      the newest 50 sessions with counts and bytes, beside the bare query fo
 stats     all of ``stats``, beside one GROUP BY with bytes
 memory    the peak of ``stats``, ``list -o jsonl`` and ``purge --dry-run``, beside the same on a tenth of the sessions
           (three rounds at most)
-purge     deletion of the older half (the plan timed apart), beside the best single raw statement, and beside the SDK's
-          ``clear_session`` with a new object each, sampled on 1,000 sessions and scaled up
+purge     deletion of the older half (the plan timed apart), beside the best single raw statement and other raw shapes
+          (two rounds), beside the SDK's ``clear_session`` with a new object each, sampled on 1,000 sessions and scaled
+          up, and on MariaDB beside pt-archiver (``apt-get install percona-toolkit``): at its best, and plain, sampled
+          on the items of 1,000 sessions
 live      the same deletion while the SDK appends in another process, to sessions of its own, with 10 ms of rest in
           between: its speed beside the raw statement on a store where nobody writes; how long the appends take beside
           how long they take while the store is idle; their errors; the largest log seen

@@ -7,10 +7,10 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from benchmarks import shapes
 from benchmarks.engines import CHUNK, Engine, utc
 from benchmarks.generator import Scale
 from mysql_tables import create_mysql_tables
@@ -58,6 +58,7 @@ class Postgresql(Server):
     """A database whose tables the SDK made, vacuumed and analysed, in time zone UTC."""
 
     name = "postgresql"
+    shapes = shapes.POSTGRESQL
     driver = "asyncpg"
 
     def __init__(self, scale: Scale, admin_url: str, stack: ExitStack) -> None:
@@ -114,12 +115,6 @@ class Postgresql(Server):
 
             yield run
 
-    def delete_older(self, address: StoreAddress, before: datetime) -> float:
-        with self.raw(address) as run:
-            started = time.perf_counter()
-            run("DELETE FROM agent_sessions WHERE updated_at < %s", before.replace(tzinfo=None))
-            return time.perf_counter() - started
-
     def _items_read(self, call: Callable[[StoreAddress], object]) -> int:
         before = self._counted(self.address)
         call(self.address)
@@ -148,6 +143,7 @@ class Mariadb(Server):
     """A database with the tables that users make by hand there, analysed."""
 
     name = "mariadb"
+    shapes = shapes.MARIADB
     driver = "aiomysql"
 
     def __init__(self, scale: Scale, admin_url: str, stack: ExitStack) -> None:
@@ -206,12 +202,6 @@ class Mariadb(Server):
                 return list(cursor.fetchall())
 
             yield run
-
-    def delete_older(self, address: StoreAddress, before: datetime) -> float:
-        with self.raw(address) as run:
-            started = time.perf_counter()
-            run("DELETE FROM agent_sessions WHERE updated_at < %s", utc(before))
-            return time.perf_counter() - started
 
     def _items_read(self, call: Callable[[StoreAddress], object]) -> int:
         """MariaDB's own statistics of rows read from a table, which are switched on for the moment."""

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks import shapes
 from benchmarks.engines import CHUNK, NEWEST, Engine, utc
 from benchmarks.generator import Scale
 
@@ -24,6 +24,7 @@ class Sqlite(Engine):
     """A WAL file of SQLiteSession, closed cleanly."""
 
     name = "sqlite"
+    shapes = shapes.SQLITE
     octet_length = "length"  # as the issue has it; counting characters costs what counting octets does
 
     def __init__(self, scale: Scale, directory: Path) -> None:
@@ -70,20 +71,6 @@ class Sqlite(Engine):
         how = "mode=rw" if writes or Path(f"{address.path}-wal").exists() else "immutable=1"
         with closing(sqlite3.connect(f"file:{address.path}?{how}", uri=True, isolation_level=None)) as connection:
             yield lambda sql, *params: connection.execute(sql, params).fetchall()
-
-    def delete_older(self, address: StoreAddress, before: datetime) -> float:
-        with self.raw(address, writes=True) as run:
-            started = time.perf_counter()
-            run("BEGIN IMMEDIATE")
-            run(
-                "CREATE TEMP TABLE doomed AS SELECT m.id FROM agent_sessions s JOIN agent_messages m "
-                "ON m.session_id = s.session_id WHERE s.updated_at < ? ORDER BY m.id",
-                utc(before),
-            )
-            run("DELETE FROM agent_messages WHERE id IN (SELECT id FROM doomed)")
-            run("DELETE FROM agent_sessions WHERE updated_at < ?", utc(before))
-            run("COMMIT")
-            return time.perf_counter() - started
 
     def log_size(self, address: StoreAddress) -> int:
         log = Path(f"{address.path}-wal")

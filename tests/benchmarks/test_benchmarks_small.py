@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import pt_archiver
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure, Target, table
 from benchmarks.generator import IDLE, LARGEST, SMALLEST, SPAN, Generated, Scale
@@ -143,9 +144,22 @@ def test_work_on_the_items_of_other_sessions_would_show(engine: Engine) -> None:
 def test_purge_is_measured_and_takes_exactly_the_older_half(engine: Engine, tmp_path: Path) -> None:
     before = engine.left(engine.address)
     figures = list(purge.figures(engine, tmp_path, 1, sample=5))
-    assert len(figures) == 4
     _are_sane(figures)
+    archiver = {"pt-archiver at its best", "pt-archiver, plain"}
+    others = archiver if engine.name == "mariadb" and pt_archiver.is_installed() else set()
+    aimed = {figure.name for figure in figures if figure.target}
+    assert aimed == {f"apply : {way}" for way in {"one raw statement", "clear_session loop"} | others}
+    assert len(figures) == len(engine.shapes) + 1 + len(others) + 2
     assert engine.left(engine.address) == before == (3000, 12_000)
+
+
+def test_a_missing_archiver_is_left_out_with_a_line_that_says_how_to_get_it(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not list(purge._archiver(engine, 1, 5))
+    said = capsys.readouterr().err
+    assert said == (f"{pt_archiver.HOW_TO_GET}\n" if engine.name == "mariadb" else "")
 
 
 def test_a_live_writer_is_measured_while_sessions_are_purged(engine: Engine, sdk: SdkProcess, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def figures(
         with engine.copy() as address:
             found.append(_beside(engine, address, sdk, directory, idle, think_s, limits))
         with engine.copy() as address:
-            raw.append(rows / engine.delete_older(address, generated.middle))
+            raw.append(rows / engine.delete_older(address))
     yield Figure(
         measure="live", engine=engine.name, name="apply : one raw statement, idle", unit="rows/s",
         ours=tuple(rows / each.purged.apply_s for each in found), baseline=tuple(raw),
