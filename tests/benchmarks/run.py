@@ -15,7 +15,8 @@ startup   whole runs of ``sessionctl --help``, and of ``list`` on 50 sessions, b
 list      the newest 50 sessions with counts and bytes, beside the bare query for the newest 50 without; and what
           that does to the messages table, beside what these 50 sessions alone need
 stats     all of ``stats``, beside one GROUP BY with bytes
-memory    the peak of ``stats``, ``list -o jsonl`` and ``purge --dry-run``, beside the same on a tenth of the sessions
+memory    the peak of ``stats``, ``list -o jsonl`` and ``purge --dry-run``, beside the same on a tenth of the sessions,
+          and of ``purge --yes`` of ten times as many sessions of one item, beside a tenth as many of one item
           (three rounds at most)
 purge     deletion of the older half (the plan timed apart), beside the best single raw statement and other raw shapes
           (two rounds), beside the SDK's ``clear_session`` with a new object each, sampled on 1,000 sessions and scaled

@@ -191,6 +191,14 @@ def test_memory_is_measured(tmp_path: Path) -> None:
     assert all(10 < figure.ours[0] < 500 for figure in figures)
 
 
+def test_memory_of_a_whole_purge_is_measured(tmp_path: Path) -> None:
+    many, few = (Sqlite(Scale(sessions=sessions, items=1), tmp_path) for sessions in (2000, 20))
+    (figure,) = memory.of_purge(many, few, tmp_path, 1)
+    _are_sane([figure])
+    assert figure.target == Target(ratio=1.2)
+    assert many.left(many.address) == (2000, 2000)  # the copy was purged
+
+
 def test_startup_is_measured_and_nothing_heavy_is_imported(tmp_path: Path) -> None:
     figures = list(startup.figures(Sqlite(Scale(sessions=50, items=2), tmp_path), tmp_path, 1, calls=1))
     _are_sane(figures)

@@ -30,7 +30,11 @@ def figures_of(
             yield from stats.figures(engine, rounds)
         if "memory" in wanted:
             tenth = another(Scale(sessions=max(1, scale.sessions // 10), items=scale.items))
-            yield from memory.figures(engine, tenth, place, min(rounds, 3))
+            yield from memory.figures(engine, tenth, place, rounds)
+            many, few = (
+                another(Scale(sessions=max(1, n), items=1)) for n in (scale.sessions * 10, scale.sessions // 10)
+            )
+            yield from memory.of_purge(many, few, place, rounds)
         if "purge" in wanted:
             yield from purge.figures(engine, place, rounds)
         if "live" in wanted:
