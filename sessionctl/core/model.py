@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
 
+from sessionctl.core.record import SessionRecord, StoredItem
+
 
 class Want(Flag):
     """What a listing must fetch beyond the session row itself; each bit costs work over the items."""
@@ -261,6 +263,33 @@ class Delete:
 
 
 Change = Delete
+
+
+class Onto(Enum):
+    """What a session may be put onto."""
+
+    ABSENT = auto()
+    """Nothing: there must be no such session, and no items under its id."""
+    FRONT = auto()
+    """Newer items only: what is put goes in front of them, and the session gets its old ``created_at`` back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Put a whole session into the store: CHANGED where what is there does not allow it.
+
+    ``exact``: it comes from this very store, so keys and stamps are written as they were. Otherwise the
+    items get new keys in their order, and stamps follow the instants in the store's own form.
+    """
+
+    session: SessionRecord
+    items: tuple[StoredItem, ...]
+    onto: Onto = Onto.ABSENT
+    exact: bool = False
+
+    @property
+    def session_id(self) -> str:
+        return self.session.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

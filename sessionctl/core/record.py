@@ -51,7 +51,7 @@ class SessionRecord:
 
 
 class WholeSession(NamedTuple):
-    """A session and its items in the order of their keys; the items are read once, before the next session."""
+    """A session and its items in the order in which the SDK reads them; read once, before the next session."""
 
     session: SessionRecord
     items: Iterable[StoredItem]

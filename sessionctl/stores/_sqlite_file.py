@@ -134,6 +134,25 @@ class SqliteFile:
         return found[0]
 
     @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one instant of the file, for reading. StoreBusy where it could not be kept so."""
+        with self.errors():
+            immutable = self._wal_mode and self._wal_size() is None
+            before = self._file_stamp()
+            connection = self._open("immutable=1" if immutable else "mode=ro")
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                self._opened.remove(connection)
+                connection.close()
+            if immutable and before != self._file_stamp():
+                raise StoreBusy(
+                    f"{self.path} was written by its application while it was being read",
+                    hint="run the command again: it then reads beside the writer",
+                )
+
+    @contextmanager
     def transaction(self, spent: Spent) -> Iterator[sqlite3.Connection]:
         """A write transaction that holds the write lock from its start; rolled back on any error."""
         with self.errors():

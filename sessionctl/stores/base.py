@@ -6,7 +6,8 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
   credentials and hot standbys are enough.
 * Everything is streamed: memory does not grow with the store.
 * Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
-* ``apply`` is the only method that changes anything, and only ``operations.execute`` calls it.
+* ``apply`` takes sessions away and only ``operations.execute`` calls it; ``put`` puts some in and only
+  ``operations.put_back`` calls it. No other method changes anything.
 * Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,
   and no message holds a secret.
 """
@@ -31,6 +32,7 @@ from sessionctl.core.model import (
     Order,
     Outcome,
     Preflight,
+    Put,
     SessionRef,
     Spent,
     StoreInfo,
@@ -141,6 +143,15 @@ class Store(ABC):
         error means that nothing was changed, unless the connection broke while committing; then the
         message says so, and the same changes applied again come out as what became of them.
         """
+
+    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:  # noqa: ARG002
+        """Put whole sessions in, in one atomic step, and say in their order what became of each.
+
+        DONE, or CHANGED where what the store has under this id by now does not allow it (``Put.onto``): then
+        nothing of this session was written. An error means that nothing was changed; see ``apply``.
+        Raises Unsupported where this kind of store cannot.
+        """
+        raise Unsupported(f"sessions cannot be put into {self.address} yet")
 
     def settle(self) -> int:
         """Give sessions back their row that got items from an append which overlapped their deletion.

@@ -28,6 +28,7 @@ from sessionctl.core.model import (
     Outcome,
     Pace,
     Preflight,
+    Put,
     Recheck,
     SessionRef,
     StoreInfo,
@@ -36,6 +37,7 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import WholeSession
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
@@ -53,6 +55,7 @@ from sessionctl.stores._sqlite_values import (
     stamp,
     text,
 )
+from sessionctl.stores._sqlite_whole import items_of, put_session, record_of
 from sessionctl.stores.base import Store
 from sessionctl.stores.recheck import verdicts
 
@@ -128,7 +131,7 @@ class Adapter(Store):
         return islice(found, limit)
 
     def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
-        sql = self._advanced_items() if self._layout.flavour == "AdvancedSQLiteSession" else self._plain_items()
+        sql = self._items_sql()
         if last is not None:
             forth, back = ("place, id", "place DESC, id DESC")
             sql = f"SELECT * FROM ({sql} ORDER BY {back} LIMIT {int(last)}) ORDER BY {forth}"
@@ -174,6 +177,15 @@ class Adapter(Store):
     def preflight(self, query: Query, planned: Totals) -> Preflight:
         return preflight(query, planned)
 
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        items, as_ref = self._items_sql(), _reader_of_refs(Want.VERSION)
+        for ids in chunks(session_ids):
+            with self._file.snapshot() as connection:
+                sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
+                for row in connection.execute(sql, params).fetchall():
+                    session = record_of(connection, self._layout, row, as_ref(row).version or "")
+                    yield WholeSession(session, items_of(connection, items, session.id))
+
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         if self._layout.frozen:
             raise StoreNotUnderstood(f"{self.address} must not be changed: {self._layout.frozen}")
@@ -197,6 +209,12 @@ class Adapter(Store):
             self.spent.check += checked - locked
             self.spent.delete += time.monotonic() - checked
         return [Outcome.FAILED if id_ in refused else outcome for id_, outcome in zip(ids, outcomes, strict=True)]
+
+    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
+        if self._layout.frozen:
+            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._layout.frozen}")
+        with self._file.transaction(self.spent) as connection:
+            return [put_session(connection, self._layout, put) for put in puts]
 
     def close(self) -> None:
         self._file.close()
@@ -298,6 +316,10 @@ class Adapter(Store):
         )
         stored = next((row[0] for row in found), None)
         return stored if stored is not None and parse(stored) == at else stamp(at)
+
+    def _items_sql(self) -> str:
+        """Rows (id, text, stamp, why hidden, place) of ``:session``, not yet ordered by (place, id)."""
+        return self._advanced_items() if self._layout.flavour == "AdvancedSQLiteSession" else self._plain_items()
 
     def _plain_items(self) -> str:
         place = "created_at" if self._layout.flavour == "SQLAlchemySession" else "id"

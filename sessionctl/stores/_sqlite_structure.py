@@ -1,0 +1,117 @@
+"""What AdvancedSQLiteSession keeps beside the items: structure, usage, branches (sdk: advanced_sqlite_session.py).
+
+An item without a structure row is not shown by the SDK and deleted by its next pop, so whatever puts items
+into such a file writes their structure too.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sessionctl.core.record import StoredItem
+from sessionctl.stores._sqlite_layout import quoted
+from sessionctl.stores._sqlite_values import bound
+
+GENERATIONS = "session_clear_generations"
+_MAIN = "main"
+_MINE = "WHERE session_id = CAST(? AS TEXT)"
+_NAMED_BY_TYPE = frozenset(
+    {
+        "apply_patch_call",
+        "code_interpreter_call",
+        "computer_call",
+        "file_search_call",
+        "shell_call",
+        "web_search_call",
+    }
+)
+
+
+def put_back(
+    connection: sqlite3.Connection, tables: frozenset[str], session_id: str, extras: Mapping[str, Sequence[Any]]
+) -> None:
+    """Write the rows of ``extras`` as they were; what is there already keeps its place behind them.
+
+    A generation never goes back: live instances compare it.
+    """
+    if "message_structure" in tables:
+        _move_behind(connection, session_id, extras.get("message_structure", ()))
+    for table, rows in extras.items():
+        if table not in tables or table == GENERATIONS:
+            continue
+        for row in rows:
+            names = ", ".join(map(quoted, ("session_id", *row)))
+            places = ", ".join(["CAST(? AS TEXT)", *("?" * len(row))])
+            verb = "INSERT OR IGNORE" if table == "branch_reservations" else "INSERT"
+            connection.execute(
+                f"{verb} INTO {quoted(table)} ({names}) VALUES ({places})", (bound(session_id), *row.values())
+            )
+
+
+def _move_behind(connection: sqlite3.Connection, session_id: str, before: Sequence[Mapping[str, Any]]) -> None:
+    """Sequence and turn numbers of what is there now go on behind those of ``before``."""
+    me = bound(session_id)
+    last = {
+        name: max((row[name] or 0 for row in before), default=0)
+        for name in ("sequence_number", "user_turn_number", "branch_turn_number")
+    }
+    connection.execute(
+        "UPDATE message_structure SET sequence_number = sequence_number + ?, "
+        f"user_turn_number = user_turn_number + ?, branch_turn_number = branch_turn_number + ? {_MINE}",
+        (*last.values(), me),
+    )
+    # Through negative numbers: (session, branch, turn) is unique at every moment.
+    turns = last["user_turn_number"]
+    connection.execute(f"UPDATE turn_usage SET user_turn_number = -(user_turn_number + ?) {_MINE}", (turns, me))
+    connection.execute(f"UPDATE turn_usage SET user_turn_number = -user_turn_number {_MINE}", (me,))
+
+
+def write_anew(connection: sqlite3.Connection, session_id: str, keyed: Iterable[tuple[int, StoredItem]]) -> None:
+    """The structure that the SDK itself would write for these items, all on the main branch."""
+    turn, rows = 0, []
+    for place, (key, item) in enumerate(keyed, start=1):
+        kind, tool = _classified(item.text)
+        turn += kind == "user"
+        rows.append((bound(session_id), key, _MAIN, kind, place, turn, turn, tool))
+    connection.executemany(
+        "INSERT INTO message_structure (session_id, message_id, branch_id, message_type, sequence_number, "
+        "user_turn_number, branch_turn_number, tool_name) VALUES (CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+
+
+def only_main(connection: sqlite3.Connection, session_id: str) -> bool:
+    """Has the session no branch but the main one?"""
+    other = f"SELECT 1 FROM message_structure {_MINE} AND branch_id <> ? LIMIT 1"
+    return connection.execute(other, (bound(session_id), _MAIN)).fetchone() is None
+
+
+def _classified(data: str) -> tuple[str, str | None]:
+    """Message type and tool name as the SDK derives them (``_classify_message_type``, ``_extract_tool_name``)."""
+    try:
+        item = json.loads(data)
+    except ValueError:
+        item = None
+    if not isinstance(item, dict):
+        return "other", None
+    kind = item.get("type")
+    if item.get("role") in ("user", "assistant"):
+        return item["role"], _tool_name(item)
+    return (str(kind) if kind else "other"), _tool_name(item)
+
+
+def _tool_name(item: Mapping[str, Any]) -> str | None:
+    kind, name, server = item.get("type"), item.get("name"), item.get("server_label")
+    if kind in ("mcp_call", "mcp_approval_request") and "server_label" in item:
+        found = f"{server}.{name}" if name and server else server or name
+    elif kind in _NAMED_BY_TYPE:
+        found = kind
+    elif kind in ("tool_search_call", "tool_search_output"):
+        found = "tool_search"
+    else:
+        space = item.get("namespace")
+        found = f"{space}.{name}" if name and space and space != name else name
+    return str(found) if found else None

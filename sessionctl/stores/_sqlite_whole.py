@@ -1,0 +1,132 @@
+"""Whole sessions out of a SQLite file and into one, as they are stored."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sessionctl.core.model import Onto, Outcome, Put
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
+from sessionctl.stores._sqlite_structure import only_main, put_back, write_anew
+from sessionctl.stores._sqlite_values import bound, parse, stamp, text
+
+_MINE = "WHERE session_id = CAST(? AS TEXT)"
+
+
+def stored_stamp(value: Any) -> tuple[str | None, str | None]:
+    """A stamp as (the stored text, the instant where the text is not UTC in the usual form)."""
+    if value is None:
+        return None, None
+    stored = text(value)
+    at = parse(stored)
+    if at is None or stored == stamp(at):
+        return stored, None
+    return stored, at.isoformat().replace("+00:00", "Z")
+
+
+def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequence[Any], version: str) -> SessionRecord:
+    """A session of its row (session_id, created_at, updated_at, …)."""
+    session_id, (created, created_at), (updated, updated_at) = row[0], stored_stamp(row[1]), stored_stamp(row[2])
+    stamps = Stamps(created=created, updated=updated, created_at=created_at, updated_at=updated_at)
+    extras = _extras_of(connection, layout, session_id)
+    return SessionRecord(id=session_id, version=version, stamps=stamps, extras=extras)
+
+
+def items_of(connection: sqlite3.Connection, sql: str, session_id: str) -> Iterator[StoredItem]:
+    """The items of ``sql`` (id, text, stamp, why hidden, place of ``:session``) in their order."""
+    rows = connection.execute(f"{sql} ORDER BY place, id", {"session": bound(session_id)})
+    for key, data, created_at, _hidden, _place in rows:
+        stored, at = stored_stamp(created_at)
+        yield StoredItem(key, stored, at, text(data))
+
+
+def _extras_of(connection: sqlite3.Connection, layout: SqliteLayout, session_id: str) -> dict[str, Any]:
+    """Rows of AdvancedSQLiteSession's tables, by table, without their session id."""
+    found: dict[str, Any] = {}
+    for table in sorted(layout.advanced):
+        if table in layout.advanced:
+            rows = connection.execute(f"SELECT * FROM {quoted(table)} {_MINE} ORDER BY rowid", (bound(session_id),))
+            names = [column[0] for column in rows.description]
+            found[table] = [
+                {name: value for name, value in zip(names, row, strict=True) if name != "session_id"} for row in rows
+            ]
+    return found
+
+
+def put_session(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
+    """Put one session in, inside the caller's transaction; whatever it began is taken back where it is refused."""
+    connection.execute("SAVEPOINT put")
+    try:
+        outcome = _put(connection, layout, put)
+    except sqlite3.IntegrityError:  # a key that another row has by now
+        outcome = Outcome.CHANGED
+    if outcome is not Outcome.DONE:
+        connection.execute("ROLLBACK TO put")
+    connection.execute("RELEASE put")
+    return outcome
+
+
+def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
+    sessions, messages = quoted(layout.sessions), quoted(layout.messages)
+    me = bound(put.session_id)
+    row = connection.execute(f"SELECT 1 FROM {sessions} {_MINE}", (me,)).fetchone()
+    first, earliest = connection.execute(f"SELECT min(id), min(created_at) FROM {messages} {_MINE}", (me,)).fetchone()
+    if (row is not None or first is not None) and not _may_go_in_front(connection, layout, put, first, earliest):
+        return Outcome.CHANGED
+    created, updated = _session_stamps(put)
+    if row is None:
+        insert = f"INSERT INTO {sessions} (session_id, created_at, updated_at) VALUES (CAST(? AS TEXT), ?, ?)"
+        connection.execute(insert, (me, created, updated))
+    else:
+        connection.execute(f"UPDATE {sessions} SET created_at = ? {_MINE}", (created, me))
+    insert = (
+        f"INSERT INTO {messages} (id, session_id, message_data, created_at) "
+        "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?) RETURNING id"
+    )
+    keys = [connection.execute(insert, row).fetchone()[0] for row in _item_rows(put, me, created)]
+    if put.exact:
+        put_back(connection, layout.advanced, put.session_id, put.session.extras)
+    elif layout.flavour == "AdvancedSQLiteSession":
+        write_anew(connection, put.session_id, zip(keys, put.items, strict=True))
+    return Outcome.DONE
+
+
+def _may_go_in_front(connection: sqlite3.Connection, layout: SqliteLayout, put: Put, first: Any, earliest: Any) -> bool:
+    """Is everything there newer than what is put, by key and by stamp, and on the main branch?"""
+    if put.onto is Onto.ABSENT or not put.exact:
+        return False
+    if layout.flavour == "AdvancedSQLiteSession" and not only_main(connection, put.session_id):
+        return False
+    if first is None:
+        return True
+    newest = max((item.stored_at or "" for item in put.items), default="")
+    return all(isinstance(item.key, int) and item.key < first for item in put.items) and newest <= text(earliest)
+
+
+def _session_stamps(put: Put) -> tuple[str | None, str | None]:
+    stamps = put.session.stamps
+    if put.exact:
+        return stamps.created, stamps.updated
+    return own_stamp(stamps.created, stamps.created_at), own_stamp(stamps.updated, stamps.updated_at)
+
+
+def own_stamp(stored: str | None, at: str | None) -> str | None:
+    """A stamp of any store as the SDK writes it into SQLite: UTC, whole seconds."""
+    instant = datetime.fromisoformat(at) if at else parse(stored)
+    return stamp(instant) if instant else None
+
+
+def _item_rows(put: Put, session_id: bytes, created: str | None) -> Iterator[tuple[Any, ...]]:
+    """The rows to insert. Items of another store keep their order by stamp too, where this one sorts by it."""
+    latest = created
+    for key, stored_at, at, data in put.items:
+        octets = data.encode("utf-8", "surrogateescape")
+        if put.exact:
+            yield key, session_id, octets, stored_at
+        else:
+            own = own_stamp(stored_at, at)
+            latest = max(filter(None, (latest, own)), default=None)
+            yield None, session_id, octets, latest
