@@ -50,7 +50,7 @@ _BUFFERED = 1000
 """Up to so many rows are fetched at once instead of through a cursor of the server."""
 _MEASURED = 200
 """Sessions whose sizes are looked up together."""
-_WHOLE_SHARE = 0.1
+WHOLE_SHARE = 0.1
 """From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
 _FETCHED = 100
 
@@ -316,6 +316,11 @@ class SqlReader(Store):
         refs = map(self._ref, self._stream(statement, most=most))
         return (ref for ref in refs if unsized.matches(ref))
 
+    def _looking(self, query: Query) -> Select[Any]:
+        """How the sessions of ``query`` are looked for in a pass, without their sizes; for asking what that costs."""
+        found = select(self._sessions.c.session_id).where(*self._conditions(query, None))
+        return self._ordered(found, Order.PHYSICAL, joined=False)
+
     # --- sizes --------------------------------------------------------------------------------
 
     def _is_much(self, query: Query, conditions: list[Condition]) -> bool:
@@ -327,7 +332,7 @@ class SqlReader(Store):
         counted = select(func.count()).select_from(self._sessions)
         with self._reading() as connection:
             selected = connection.execute(counted.where(*conditions)).scalar_one()
-            return bool(selected >= _WHOLE_SHARE * connection.execute(counted).scalar_one())
+            return bool(selected >= WHOLE_SHARE * connection.execute(counted).scalar_one())
 
     def _sums(self, want: Want, *, joined: bool = True) -> list[Expression]:
         """``joined``: a session without items has a row of NULLs, which does not count."""

@@ -195,6 +195,11 @@ class SqliteFile:
         self._move_after_s = min(max(aimed, self._move_after_s / 2, 0.005), 2 * self._move_after_s, 1.0)
         self._unmoved_s = 0.0
 
+    @property
+    def has_log(self) -> bool:
+        """Do changes go through a write-ahead log, rather than a rollback journal?"""
+        return self._wal_mode
+
     def sizes(self) -> tuple[int, int]:
         """Octets of the file and of its log."""
         with self.errors():

@@ -44,7 +44,7 @@ from sessionctl.errors import SessionctlError
 from sessionctl.stores._mysql_driver import error_number, make_engine, translate
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
-from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
+from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 
@@ -213,7 +213,8 @@ class Adapter(SqlStore):
         return Usage(total=total, free=free)
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:
-        return preflight(query, planned)
+        with self._reading() as connection:
+            return preflight(connection, self._layout, query, self._looking(query), planned, whole=WHOLE_SHARE)
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from sessionctl.errors import SessionctlError, UsageError
 from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
-from sessionctl.stores._sql import LOCK_WAIT_S, Condition, Expression
+from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 
@@ -183,7 +183,8 @@ class Adapter(SqlStore):
         return Usage(total=int(row.total or 0), free=free)
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:
-        return preflight(query, planned)
+        with self._reading() as connection:
+            return preflight(connection, self._layout, query, self._looking(query), planned, whole=WHOLE_SHARE)
 
     # --- changes ------------------------------------------------------------------------------
 

@@ -122,13 +122,17 @@ class Adapter(Store):
     ) -> Iterator[SessionRef]:
         want = want | Want.SIZE if query.measures else want
         named = query.named
-        if named is None or len(named) > _SCAN_ABOVE or query.globs:
+        if named is None or self._is_whole(query):
             found = self._select(query, (), order, limit, after, want)
         else:
             found = (ref for ids in chunks(sorted(named)) for ref in self._select(query, ids, order, None, after, want))
             if order is Order.ACTIVITY:
                 found = iter(sorted(found, key=newest_first))
         return islice(found, limit)
+
+    def _is_whole(self, query: Query) -> bool:
+        """Are all sessions looked at, rather than looked up by their ids?"""
+        return query.named is None or len(query.named) > _SCAN_ABOVE or bool(query.globs)
 
     def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
         sql = self._items_sql()
@@ -175,7 +179,12 @@ class Adapter(Store):
         return Usage(total=size, free=free, log=log)
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:
-        return preflight(query, planned)
+        whole = self._is_whole(query)
+        ids = () if whole else ("",)
+        want = Want.SIZE | Want.VERSION
+        sql, params = self._rows_of(query, ids, Order.PHYSICAL, None, None, want, whole=whole)
+        looking = (sql, [*params, 0, 0] if whole else params)
+        return preflight(self._file, self._layout, looking, planned, named=not whole)
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
         items, as_ref = self._items_sql(), _reader_of_refs(Want.VERSION)
