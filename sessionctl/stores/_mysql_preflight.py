@@ -7,6 +7,7 @@ foreign keys past the optimizer, by an index that it does not let go while the k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, text
@@ -28,8 +29,6 @@ _EVENT = 165
 _IMAGE, _KEY = 60, 12
 """Octets of binary log for each item that is deleted on its own, besides its text; and for its key alone."""
 _PREFIXED = frozenset({"tinytext", "text", "mediumtext", "longtext"})
-
-Indexes = Sequence[Mapping[str, Any]]
 
 _INDEXES = text("""
     SELECT * FROM information_schema.statistics
@@ -57,48 +56,54 @@ def preflight(
     """
     indexes = _indexes(connection, layout.messages)
     by, messages = _serving(indexes, "session_id"), layout.messages.shown
-    rows = {table: _rows(connection, table) for table in (layout.sessions, layout.messages)}
-    looked_up = by is not None and (query.named is not None or planned.sessions < whole * rows[layout.sessions])
+    sessions, items = _rows(connection, layout.sessions), _rows(connection, layout.messages)
+    looked_up = by is not None and (query.named is not None or planned.sessions < whole * sessions)
     is_slow = by is None and planned.sessions > 0 and layout.messages.obstacle is None
     remedy = _remedy(layout.messages, indexes, mariadb=is_mariadb(connection))
     settings = {name.lower(): str(value).upper() for name, value in connection.execute(_SETTINGS)}
     redo, binlog = _redo(planned, int(settings.get("innodb_page_size", 16384))), _binlog(layout, planned, settings)
-    scanned = rows[layout.messages] * planned.sessions if is_slow else 0
+    scanned = items * planned.sessions if is_slow else 0
     return Preflight(
         selection=f"{_selection(connection, layout, query, looking)}; items "
         + (found_by(by, messages) if looked_up else f"by one pass over {messages}"),
         deletion=_deletion(layout, indexes, by),
-        slow=(scans(messages, "session_id", rows[layout.messages], planned.sessions, remedy),) if is_slow else (),
+        slow=(scans(messages, "session_id", items, planned.sessions, remedy),) if is_slow else (),
         rows_per_s=_RATES.rows_per_s(planned, redo + binlog, scanned),
         log="redo log" + (f" and binary log ({format_size(binlog)})" if binlog else ""),
         log_bytes=redo + binlog,
     )
 
 
-def _indexes(connection: Connection, table: TableFacts) -> Indexes:
-    """The first column of each index that finds rows by equal values of it: what this server tells of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    """``serves``: it finds equal values of its first column. ``hidden`` from the optimizer, but kept up."""
 
-    An index over an expression has no column's name. One over the column's beginning serves only where the
-    column's type allows no other.
-    """
+    name: str
+    column: str | None
+    serves: bool
+    hidden: bool
+
+
+def _indexes(connection: Connection, table: TableFacts) -> list[_Index]:
     found = connection.execute(_INDEXES, {"schema": table.schema, "name": table.name})
-    rows = [{name.lower(): value for name, value in row.items()} for row in found.mappings()]
-    return [
-        row
-        for row in rows
-        if row["index_type"] in ("BTREE", "HASH")
-        and row["column_name"] in table.columns
-        and (row["sub_part"] is None or table.columns[row["column_name"]].type in _PREFIXED)
-    ]
+    return [_index({name.lower(): value for name, value in row.items()}, table) for row in found.mappings()]
 
 
-def _is_hidden(index: Mapping[str, Any]) -> bool:
-    """From the optimizer: IGNORED in MariaDB since 10.6, INVISIBLE in MySQL since 8.0."""
-    return bool(index.get("ignored") == "YES" or index.get("is_visible") == "NO")
+def _index(row: Mapping[str, Any], table: TableFacts) -> _Index:
+    """One over an expression has no column. One over a column's beginning serves where its type allows no other."""
+    column = table.columns.get(row["column_name"])
+    is_whole = row["sub_part"] is None or (column is not None and column.type in _PREFIXED)
+    return _Index(
+        name=row["index_name"],
+        column=row["column_name"],
+        serves=is_whole and row["index_type"] in ("BTREE", "HASH"),
+        # IGNORED came with MariaDB 10.6, INVISIBLE with MySQL 8.0; each server has the column of its own word.
+        hidden=row.get("ignored") == "YES" or row.get("is_visible") == "NO",
+    )
 
 
-def _serving(indexes: Indexes, column: str, *, hidden: bool = False) -> str | None:
-    usable = (i["index_name"] for i in indexes if i["column_name"] == column and _is_hidden(i) == hidden)
+def _serving(indexes: Sequence[_Index], column: str, *, hidden: bool = False) -> str | None:
+    usable = (index.name for index in indexes if index.serves and index.column == column and index.hidden == hidden)
     return next(usable, None)
 
 
@@ -118,7 +123,7 @@ def _selection(connection: Connection, layout: Layout, query: Query, looking: Se
     return "by the primary key" if told[0].key in ("PRIMARY", None) else f"by {told[0].key}"
 
 
-def _deletion(layout: Layout, indexes: Indexes, by: str | None) -> str:
+def _deletion(layout: Layout, indexes: Sequence[_Index], by: str | None) -> str:
     if not layout.cascades:
         return f"items {found_by(by, layout.messages.shown)}, then sessions (no cascade)"
     # The foreign key does not mind that its index is hidden from the optimizer.
@@ -126,14 +131,14 @@ def _deletion(layout: Layout, indexes: Indexes, by: str | None) -> str:
     return f"foreign key cascade, items {found_by(followed, layout.messages.shown)}"
 
 
-def _remedy(messages: TableFacts, indexes: Indexes, *, mariadb: bool) -> str:
+def _remedy(messages: TableFacts, indexes: Sequence[_Index], *, mariadb: bool) -> str:
     """The SDK's own index, made beside writers; one that is hidden is shown again."""
     table = ".".join(_quoted(part) for part in (messages.schema, messages.name) if part)
     hidden = _serving(indexes, "session_id", hidden=True)
     if hidden:
         return f"ALTER TABLE {table} ALTER INDEX {_quoted(hidden)} {'NOT IGNORED' if mariadb else 'VISIBLE'}"
     name = f"idx_{messages.name}_session_time"
-    called = "" if any(index["index_name"] == name for index in indexes) else f"{_quoted(name)} "
+    called = "" if any(index.name == name for index in indexes) else f"{_quoted(name)} "
     prefix = "(190)" if messages.columns["session_id"].type in _PREFIXED else ""
     columns = f"session_id{prefix}, created_at"
     return f"ALTER TABLE {table} ADD INDEX {called}({columns}), ALGORITHM=INPLACE, LOCK=NONE"

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import pytest
 
-for _clauses in ("changing", "harmless", "listing", "looking", "reading"):
+for _clauses in ("changing", "foreseeing", "harmless", "listing", "looking", "reading"):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
 
 from sessionctl.testing.case import JsonObject, StoreCase  # noqa: E402 -- asserts are rewritten on import
 from sessionctl.testing.changing import TestDeleting, TestRechecking  # noqa: E402
+from sessionctl.testing.foreseeing import TestForeseeing  # noqa: E402
 from sessionctl.testing.harmless import TestHarmless, TestOpening  # noqa: E402
 from sessionctl.testing.listing import TestListing, TestPaging, TestQuerying  # noqa: E402
 from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  # noqa: E402
@@ -29,6 +30,7 @@ __all__ = [
     "JsonObject",
     "StoreCase",
     "TestDeleting",
+    "TestForeseeing",
     "TestHarmless",
     "TestListing",
     "TestOpening",

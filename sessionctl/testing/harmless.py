@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from sessionctl.core.model import Guard, Order
+from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores import open_store
@@ -26,6 +27,7 @@ READS: dict[str, Callable[[Store], object]] = {
     "find": lambda store: list(store.find(["s1", "s2"], "question")),
     "sample": lambda store: list(store.sample(3)),
     "usage": lambda store: store.usage(),
+    "preflight": lambda store: store.preflight(Query(), Totals(sessions=2, items=8, bytes=800)),
     "apply nothing": lambda store: store.apply([], Guard()),
 }
 

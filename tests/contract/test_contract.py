@@ -9,6 +9,7 @@ from sdk_cases import CASES, CaseMaker, SdkCase, made
 
 from sessionctl.testing import (
     TestDeleting,
+    TestForeseeing,
     TestHarmless,
     TestListing,
     TestOpening,
@@ -22,6 +23,7 @@ from sessionctl.testing import (
 
 __all__ = [
     "TestDeleting",
+    "TestForeseeing",
     "TestHarmless",
     "TestListing",
     "TestOpening",

@@ -19,6 +19,7 @@ from sessionctl.core.selector import Query
 from sessionctl.stores.memory import MemoryStore
 from sessionctl.testing import (
     TestDeleting,
+    TestForeseeing,
     TestListing,
     TestPaging,
     TestQuerying,
@@ -31,6 +32,7 @@ from sessionctl.testing.case import Appender
 
 __all__ = [
     "TestDeleting",
+    "TestForeseeing",
     "TestListing",
     "TestPaging",
     "TestQuerying",
