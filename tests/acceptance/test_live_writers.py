@@ -247,25 +247,11 @@ def crowd(request: pytest.FixtureRequest) -> Iterator[Live]:
 
 
 def _fill(case: SdkCase) -> None:
-    """One session by the SDK, and copies of its rows, which is faster than 2,200 appends."""
     ago = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
-    case.write("seed", SEED)
-    case.stamp("seed", updated_at=ago, created_at=ago)
-    ids = [*LIVE_IDS, *(f"stale-{number:04}" for number in range(STALE_SESSIONS))]
-    for start in range(0, len(ids), 400):  # SQLite takes 500 terms
-        names = " UNION ALL ".join(f"SELECT '{session_id}' AS name" for session_id in ids[start : start + 400])
-        case.execute(
-            "INSERT INTO agent_sessions (session_id, created_at, updated_at) SELECT n.name, s.created_at, s.updated_at "
-            f"FROM ({names}) n, (SELECT * FROM agent_sessions WHERE session_id = 'seed') s"
-        )
-    case.execute(
-        "INSERT INTO agent_messages (session_id, message_data, created_at) "
-        "SELECT s.session_id, m.message_data, m.created_at FROM agent_sessions s, "
-        "(SELECT * FROM agent_messages WHERE session_id = 'seed') m "
-        "WHERE s.session_id <> 'seed' ORDER BY s.session_id, m.id"
-    )
-    for table in ("agent_messages", "agent_sessions"):
-        case.execute(f"DELETE FROM {table} WHERE session_id = 'seed'")
+    first, *others = [*LIVE_IDS, *(f"stale-{number:04}" for number in range(STALE_SESSIONS))]
+    case.write(first, SEED)
+    case.stamp(first, updated_at=ago, created_at=ago)
+    case.multiply(first, others)
 
 
 def test_a_writer_at_work_beside_a_purge(crowd: Live, sdk: SdkProcess) -> None:
