@@ -58,7 +58,8 @@ def preflight(
     """
     indexes = _indexes(connection, layout.messages)
     by, messages = _serving(indexes, "session_id"), layout.messages.shown
-    sessions, items = _rows(connection, layout.sessions), _rows(connection, layout.messages)
+    sessions, items = (_rows(connection, table) for table in (layout.sessions, layout.messages))
+    items = max(items, planned.items)  # it may not have counted them yet
     looked_up = by is not None and (query.named is not None or planned.sessions < whole * sessions)
     is_slow = by is None and planned.sessions > 0 and layout.messages.obstacle is None
     remedy = _remedy(layout.messages, indexes, mariadb=is_mariadb(connection))

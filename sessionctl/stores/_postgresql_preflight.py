@@ -103,6 +103,7 @@ def preflight(
     names = {"sessions": quoted(layout.sessions), "messages": quoted(layout.messages)}
     indexes = connection.execute(_INDEXES, names).all()
     sessions, messages = (_size(row) for row in connection.execute(_TABLES, {"names": list(names.values())}))
+    messages = replace(messages, rows=_known_rows(messages, planned))
     log_bytes = _log_bytes(connection, planned, sessions, messages)
     by, table = _serving(indexes, "session_id", of_messages=True), layout.messages.shown
     looked_up = by is not None and (query.named is not None or planned.sessions < whole * sessions.rows)
@@ -203,14 +204,18 @@ def _remedy(messages: TableFacts, indexes: Sequence[Any], *, partitioned: bool) 
     return f"CREATE INDEX CONCURRENTLY {what}"
 
 
+def _known_rows(messages: _Size, planned: Totals) -> int:
+    """Where nobody has counted the rows yet, the plan's own items tell how large they are, and it has no more."""
+    counted = messages.rows or (messages.heap + messages.toast) * planned.items // max(1, planned.bytes)
+    return max(counted, planned.items)
+
+
 def _log_bytes(connection: Connection, planned: Totals, sessions: _Size, messages: _Size) -> int:
     """A record for each row, and the pages they lie on where those are logged in full."""
     if not planned.sessions:
         return 0
     settings = connection.execute(_SETTINGS).one()
-    # Where nobody has counted the rows yet, the plan's own items tell how large they are.
-    rows = messages.rows or (messages.heap + messages.toast) * planned.items / max(1, planned.bytes)
-    share = min(1.0, planned.items / max(1, rows))
+    share = planned.items / max(1, messages.rows)
     records = planned.items + 2 * planned.sessions + share * messages.toast / _PAGE * _PIECES
     octets = records * _RECORD
     if settings.logical:
