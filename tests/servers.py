@@ -6,32 +6,30 @@ on a free port of the loopback interface; under ``CI=true`` the service on the u
 there is none the tests skip, under ``CI=true`` they fail.
 
 Every xdist worker starts its own servers, and only when a test asks for one. A server of our own is the
-child of a keeper process (this file, run as a program), which stops it as soon as the test process has
-gone, however it went: the keeper waits for the end of its standard input.
+child of a keeper process (keeper.py), which stops it as soon as the test process has gone, however it went.
+Tests that crash a server take one of their own for that, whatever the environment says.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pytest
+from keeper import Keeper, Order, as_user
 
 START_S = 60
 """How long a server may take to answer; slow disks and a busy machine included."""
@@ -45,14 +43,16 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """An administrator's URL of a PostgreSQL server."""
-    with postgres_admin() as url:
+    with _server(
+        "PostgreSQL", "SESSIONCTL_TEST_POSTGRES_URL", _own_postgres, "postgresql://postgres@127.0.0.1:5432/postgres"
+    ) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[str]:
     """An administrator's URL of a MariaDB or MySQL server."""
-    with mysql_admin() as url:
+    with _server("MariaDB", "SESSIONCTL_TEST_MYSQL_URL", _own_mariadb, "mysql://root@127.0.0.1:3306/mysql") as url:
         yield url
 
 
@@ -98,6 +98,39 @@ def fresh_mysql(admin_url: str) -> Iterator[str]:
             with contextlib.suppress(Exception):  # it may be gone by itself
                 mysql_execute(admin_url, f"KILL {connection}")
         mysql_execute(admin_url, f"DROP DATABASE `{name}`")
+
+
+@contextlib.contextmanager
+def postgres_role(url: str) -> Iterator[str]:
+    """The name of a new role that may log in and has no rights; gone with all it was given after the block."""
+    name = "role_" + url.rsplit("/", 1)[1]
+    postgres_execute(url, f"CREATE ROLE {name} LOGIN")
+    try:
+        yield name
+    finally:
+        postgres_execute(url, f"DROP OWNED BY {name}")
+        postgres_execute(url, f"DROP ROLE {name}")
+
+
+@contextlib.contextmanager
+def mysql_user(url: str) -> Iterator[Callable[..., str]]:
+    """Give a new user these rights (``granted("SELECT ON t")``) and return the URL for it; gone after the block."""
+    name, hosts = "u" + url[-16:], ("%", "localhost")
+    for host in hosts:
+        mysql_execute(url, f"CREATE USER '{name}'@'{host}' IDENTIFIED BY 'sw0rdfish'")
+
+    def granted(*grants: str) -> str:
+        for grant in grants:
+            rights, _, options = grant.partition(" WITH ")
+            for host in hosts:
+                mysql_execute(url, f"GRANT {rights} TO '{name}'@'{host}'" + (f" WITH {options}" if options else ""))
+        return f"mysql://{name}:sw0rdfish@{url.rsplit('@', 1)[1]}"
+
+    try:
+        yield granted
+    finally:
+        for host in hosts:
+            mysql_execute(url, f"DROP USER '{name}'@'{host}'")
 
 
 def postgres_connect(url: str) -> Any:
@@ -154,17 +187,6 @@ class NotInstalled(Exception):
     """The programs of a server are not on this machine."""
 
 
-def postgres_admin() -> AbstractContextManager[str]:
-    """An administrator's URL of a PostgreSQL server, for the time of the block."""
-    service = "postgresql://postgres@127.0.0.1:5432/postgres"
-    return _server("PostgreSQL", "SESSIONCTL_TEST_POSTGRES_URL", _own_postgres, service)
-
-
-def mysql_admin() -> AbstractContextManager[str]:
-    """An administrator's URL of a MariaDB or MySQL server, for the time of the block."""
-    return _server("MariaDB", "SESSIONCTL_TEST_MYSQL_URL", _own_mariadb, "mysql://root@127.0.0.1:3306/mysql")
-
-
 @contextlib.contextmanager
 def _server(kind: str, variable: str, own: Callable[[], Any], service: str) -> Iterator[str]:
     if given := os.environ.get(variable):
@@ -205,6 +227,13 @@ def _program(name: str, *places: str) -> Path:
 
 @contextlib.contextmanager
 def _own_postgres(more: Sequence[str] = ()) -> Iterator[str]:
+    with own_postgres(more) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def own_postgres(more: Sequence[str] = ()) -> Iterator[OwnServer]:
+    """A PostgreSQL of the caller's own, with ``more`` flags; NotInstalled where its programs are not there."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     postgres = _program("postgres", *map(str, versions))
     initdb = _program("initdb", str(postgres.parent), *map(str, versions))
@@ -227,10 +256,11 @@ def _own_postgres(more: Sequence[str] = ()) -> Iterator[str]:
         def url(port: int) -> str:
             return f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
-        with _kept(home, command, url, signal.SIGINT) as address:  # SIGINT: fast shutdown
+        # SIGINT: fast shutdown; SIGQUIT: an immediate one, after which it recovers as from a crash
+        with _kept(home, command, url, signal.SIGINT, signal.SIGQUIT) as server:
             # whoever answers must be the server in our own directory
-            assert postgres_execute(address, "SHOW data_directory") == [(str(data),)]
-            yield address
+            assert postgres_execute(server.url, "SHOW data_directory") == [(str(data),)]
+            yield server
 
 
 def _major(postgres: Path) -> int:
@@ -240,6 +270,13 @@ def _major(postgres: Path) -> int:
 
 @contextlib.contextmanager
 def _own_mariadb(more: Sequence[str] = ()) -> Iterator[str]:
+    with own_mariadb(more) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def own_mariadb(more: Sequence[str] = ()) -> Iterator[OwnServer]:
+    """A MariaDB of the caller's own, with ``more`` flags; NotInstalled where its programs are not there."""
     mariadbd = _program("mariadbd", "/usr/sbin", "/usr/libexec")
     install = _program("mariadb-install-db", "/usr/bin")
     with _own_directory("mariadb") as home:
@@ -258,9 +295,9 @@ def _own_mariadb(more: Sequence[str] = ()) -> Iterator[str]:
         def url(port: int) -> str:
             return f"mysql://root@127.0.0.1:{port}/mysql"
 
-        with _kept(home, command, url, signal.SIGTERM) as address:
-            assert Path(mysql_execute(address, "SELECT @@datadir")[0][0]) == data
-            yield address
+        with _kept(home, command, url, signal.SIGTERM, signal.SIGKILL) as server:
+            assert Path(mysql_execute(server.url, "SELECT @@datadir")[0][0]) == data
+            yield server
 
 
 @contextlib.contextmanager
@@ -283,11 +320,6 @@ def _owner() -> tuple[int, int] | None:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _as_owner() -> dict[str, Any]:
-    owner = _owner()
-    return {"user": owner[0], "group": owner[1], "extra_groups": []} if owner else {}
-
-
 def _server_environment(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "MYSQL", "LC_", "LD_"))}
     return kept | {"HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
@@ -295,82 +327,68 @@ def _server_environment(home: Path) -> dict[str, str]:
 
 def _run_as_owner(command: list[str], home: Path) -> None:
     done = subprocess.run(
-        command, cwd=home, env=_server_environment(home), capture_output=True, text=True, check=False, **_as_owner()
-    )
+        command, cwd=home, env=_server_environment(home), capture_output=True, text=True, check=False,
+        **as_user(_owner()),
+    )  # fmt: skip
     if done.returncode:
         pytest.fail(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
+@dataclass(frozen=True)
+class OwnServer:
+    """A server of our own at an administrator's ``url``; it can be crashed, and started again on its data and port."""
+
+    url: str
+    _keeper: Keeper
+
+    def crash(self) -> None:
+        """As ``kill -9`` does: what was not on its way to the disk is lost. It is down when this returns."""
+        self._keeper.kill()
+
+    def start(self) -> None:
+        """It answers again when this returns."""
+        self._keeper.start()
+        assert self.comes_up(), "the server did not come back"
+
+    def comes_up(self) -> bool:
+        deadline = time.monotonic() + START_S
+        while self._keeper.keeps and time.monotonic() < deadline:
+            if _answers(self.url):
+                return True
+            time.sleep(0.05)
+        return False
+
+
 @contextlib.contextmanager
 def _kept(
-    home: Path, command: Callable[[int], list[str]], url: Callable[[int], str], stop: signal.Signals
-) -> Iterator[str]:
-    """Run a server under a keeper; yields its URL once it answers. A port lost in a race is tried anew."""
+    home: Path,
+    command: Callable[[int], list[str]],
+    url: Callable[[int], str],
+    stop: signal.Signals,
+    kill: signal.Signals,
+) -> Iterator[OwnServer]:
+    """Run a server under a keeper; yields it once it answers. A port lost in a race is tried anew."""
     for _ in range(3):
         port = _free_port()
-        order = json.dumps({"command": command(port), "home": str(home), "stop": int(stop)})
-        keeper = subprocess.Popen([sys.executable, __file__, order], stdin=subprocess.PIPE, start_new_session=True)
+        order = Order(
+            command=command(port), home=str(home), environment=_server_environment(home), owner=_owner(),
+            stop=stop, kill=kill,
+        )  # fmt: skip
+        keeper = Keeper(order)
         try:
-            if _comes_up(url(port), keeper):
-                yield url(port)
+            server = OwnServer(url(port), keeper)
+            if server.comes_up():
+                yield server
                 return
             said = (home / "log").read_text(errors="replace")[-3000:]
-            if keeper.poll() is None:
+            if keeper.keeps:
                 break
         finally:
-            assert keeper.stdin is not None
-            keeper.stdin.close()
-            keeper.wait(timeout=30)
+            keeper.close()
     pytest.fail(f"the server did not start: {said}")
-
-
-def _comes_up(url: str, keeper: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + START_S
-    while keeper.poll() is None and time.monotonic() < deadline:
-        if _answers(url):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-# --- the keeper ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a keeper is asked to keep: a command, its directory, and the signal that stops it cleanly."""
-
-    command: list[str]
-    home: str
-    stop: int
-
-
-def keep(order: Order) -> NoReturn:
-    """Run the server until standard input ends or the server does; leave neither it nor its files behind."""
-    home = Path(order.home)
-    with (home / "log").open("ab") as log:
-        server = subprocess.Popen(
-            order.command, cwd=home, env=_server_environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            **_as_owner(),
-        )  # fmt: skip
-    signal.signal(signal.SIGCHLD, lambda *_: os._exit(1) if server.poll() is not None else None)
-    sys.stdin.buffer.read()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    server.send_signal(order.stop)
-    try:
-        server.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    shutil.rmtree(home, ignore_errors=True)
-    sys.exit(0)
-
-
-if __name__ == "__main__":
-    keep(Order(**json.loads(sys.argv[1])))

@@ -22,7 +22,7 @@ from typing import Any
 import pexpect
 import pytest
 from operating import ledger_file, ledger_rows, on_terminal, running, wait_for
-from sdk_cases import CASES, CaseMaker, MariadbCase, PostgresCase, SdkCase, SqliteCase, made
+from sdk_cases import CASES, CaseMaker, MariadbCase, PostgresCase, SdkCase, SqliteCase, fill, made
 from sdk_process import LiveWriter, SdkProcess
 from servers import mysql_connect, postgres_connect
 
@@ -242,16 +242,9 @@ SEED = turn(3)
 def crowd(request: pytest.FixtureRequest) -> Iterator[Live]:
     """A store of 2,200 stale sessions of one turn each; 200 of them are about to come alive again."""
     for store in store_of(MAKERS[request.param], request):
-        _fill(store.case)
+        ids = [*LIVE_IDS, *(f"stale-{number:04}" for number in range(STALE_SESSIONS))]
+        fill(store.case, ids, SEED, idle=timedelta(days=2))
         yield store
-
-
-def _fill(case: SdkCase) -> None:
-    ago = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
-    first, *others = [*LIVE_IDS, *(f"stale-{number:04}" for number in range(STALE_SESSIONS))]
-    case.write(first, SEED)
-    case.stamp(first, updated_at=ago, created_at=ago)
-    case.multiply(first, others)
 
 
 def test_a_writer_at_work_beside_a_purge(crowd: Live, sdk: SdkProcess) -> None:

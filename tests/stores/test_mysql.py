@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mysql_tables import create_mysql_tables
 from sdk_process import SdkProcess
-from servers import mysql_connect, mysql_execute
+from servers import mysql_connect, mysql_execute, mysql_user
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
@@ -70,19 +70,8 @@ def url(mysql_url: str, sdk: SdkProcess) -> str:
 @pytest.fixture
 def user(mysql_url: str) -> Iterator[Callable[..., str]]:
     """Make a user with these rights in the test's database and give the URL for it."""
-    name = "u" + mysql_url[-16:]
-    mysql_execute(mysql_url, f"CREATE USER '{name}'@'%' IDENTIFIED BY 'sw0rdfish'")
-    mysql_execute(mysql_url, f"CREATE USER '{name}'@'localhost' IDENTIFIED BY 'sw0rdfish'")
-
-    def granted(*grants: str) -> str:
-        for grant in grants:
-            for host in ("%", "localhost"):
-                mysql_execute(mysql_url, f"GRANT {grant} TO '{name}'@'{host}'")
-        return f"mysql://{name}:sw0rdfish@{mysql_url.rsplit('@', 1)[1]}"
-
-    yield granted
-    for host in ("%", "localhost"):
-        mysql_execute(mysql_url, f"DROP USER '{name}'@'{host}'")
+    with mysql_user(mysql_url) as granted:
+        yield granted
 
 
 # --- addresses ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sdk_process import SdkProcess
-from servers import postgres_connect, postgres_execute
+from servers import postgres_connect, postgres_execute, postgres_role
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
@@ -62,11 +62,8 @@ def wait_until(claim: Callable[[], bool], what: str, timeout: float = 20) -> Non
 @pytest.fixture
 def role(postgres_url: str) -> Iterator[str]:
     """A role without rights, gone after the test."""
-    name = "role_" + postgres_url.rsplit("/", 1)[1]
-    postgres_execute(postgres_url, f"CREATE ROLE {name} LOGIN")
-    yield name
-    postgres_execute(postgres_url, f"DROP OWNED BY {name}")
-    postgres_execute(postgres_url, f"DROP ROLE {name}")
+    with postgres_role(postgres_url) as name:
+        yield name
 
 
 @pytest.fixture
