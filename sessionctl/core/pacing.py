@@ -29,9 +29,9 @@ class Pacer:
         self.sessions = min(pace.largest, most_sessions or pace.largest)
         self.pause_s = pace.gap_s
 
-    def strained(self) -> None:
-        """A batch did not go through: the next one is half as large, and the pauses are longer."""
-        self.rows = max(1, self.rows // 2)
+    def strained(self, rows: int) -> None:
+        """A batch of ``rows`` did not go through: the next one is half as large, and the pauses are longer."""
+        self.rows = max(1, min(self.rows, rows) // 2)
         self.pause_s = min(_LONGEST_PAUSE_S, max(2 * self.pause_s, self._pace.hold_s))
 
     def took(self, rows: int, spent: Spent) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sessionctl.core.limits import LagLimit, Limits
@@ -20,11 +20,10 @@ from sessionctl.core.model import Delete, Guard, Outcome
 from sessionctl.core.pacing import Pacer
 from sessionctl.core.plan import Plan, Step
 from sessionctl.core.report import Report, Stopped, counts_json
-from sessionctl.core.units import exact_duration
 from sessionctl.errors import LedgerUnavailable, SessionctlError
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.patience import LagWatch, TooFarBehind, Trouble
-from sessionctl.operations.progress import Progress, totals_of
+from sessionctl.operations.progress import Progress
 from sessionctl.stores.base import Store
 
 _LEDGER_EVERY_S = 1.0
@@ -109,9 +108,9 @@ def _recorded(report: Report, ledger: Ledger) -> Report:
     return report
 
 
-def _rows(step: Step) -> int:
-    """The rows a session takes: its items and its own."""
-    return step.items + 1
+def _rows_of(batch: Sequence[Step]) -> int:
+    """The rows these sessions take: their items and their own."""
+    return sum(step.items + 1 for step in batch)
 
 
 class _Steps:
@@ -125,7 +124,7 @@ class _Steps:
         """Sessions of ``rows`` rows together, at least one session if there is one, and ``sessions`` at most."""
         batch: list[Step] = []
         while len(batch) < sessions and (step := self._ahead.popleft() if self._ahead else next(self._left, None)):
-            rows -= _rows(step)
+            rows -= _rows_of((step,))
             if batch and rows < 0:
                 self._ahead.appendleft(step)
                 break
@@ -175,7 +174,7 @@ class _Run:
                 noted = time.monotonic()
         if self.progress.attempted.sessions >= self.progress.planned.sessions:
             return _Ending(Stopped.DONE)
-        return _Ending(Stopped.LIMIT, f"--max-sessions {limits.max_sessions} is reached")
+        return _Ending(Stopped.LIMIT, "--max-sessions is reached")
 
     def _most(self, pacer: Pacer) -> int:
         """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
@@ -189,20 +188,22 @@ class _Run:
             return _Ending(Stopped.SIGNAL, f"{name} came", self.trouble.error)
         most = self.terms.limits.max_runtime
         if most is not None and self.progress.elapsed_s >= most.total_seconds():
-            return _Ending(Stopped.LIMIT, f"--max-runtime {exact_duration(most)} is over", self.trouble.error)
+            return _Ending(Stopped.LIMIT, "--max-runtime is over", self.trouble.error)
         return None
 
     def _attempt(self, batch: list[Step], pacer: Pacer, lag: LagWatch) -> bool:
         """One batch and the pause after it; False where it must be tried again."""
+        started = time.monotonic()
         try:
             if behind := lag.behind():
                 self._wait(_LOOK_AGAIN_S, behind)
                 return False
             self._apply(batch, pacer)
         except SessionctlError as error:
+            self.progress.paused_s += time.monotonic() - started  # nothing came of it
             pause = self.trouble.bear(error)
             self.progress.retries += 1
-            pacer.strained()
+            pacer.strained(_rows_of(batch))
             self._wait(pause, error.message)
             return False
         self.trouble.passed()
@@ -219,7 +220,7 @@ class _Run:
         self.progress.count(batch, outcomes, self.terms.named)
         self.progress.batch_s = time.monotonic() - started
         self.progress.spent += spent
-        pacer.took(totals_of(batch).items + len(batch), spent)
+        pacer.took(_rows_of(batch), spent)
 
     def _note(self, plan: Plan) -> None:
         """How far the run is, in the ledger: what a run cut off after this leaves behind."""

@@ -18,7 +18,7 @@ class Progress:
 
     ``batch_s`` is how long the latest batch took, ``pause_s`` the pause after it. ``waiting`` says what the
     run waits for at this moment, None while it works. ``spent`` is what the store says of the batches so
-    far, ``paused_s`` the sum of all pauses; both in seconds.
+    far, ``paused_s`` the sum of all pauses and of batches that had to be tried again; both in seconds.
     """
 
     planned: Totals

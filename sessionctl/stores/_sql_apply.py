@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Executable, Select, delete, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sessionctl.core.model import Change, Guard, Outcome, Want
 from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
-from sessionctl.stores._sql_whole import SqlWholeStore
+from sessionctl.stores._sql_items import SqlItemReader
 
 _KEYS = 1000
 
@@ -30,8 +30,15 @@ class _Refused(Exception):
     """The store would not delete one of several sessions; they have to be tried one by one."""
 
 
-class SqlStore(SqlWholeStore):
+class SqlStore(SqlItemReader):
     """A whole store behind SQLAlchemy."""
+
+    _changes_with: ClassVar[Mapping[str, Any]] = {}
+    """SQLAlchemy's execution options of a transaction that changes."""
+
+    @abstractmethod
+    def _begin_change(self, connection: Connection) -> None:
+        """READ COMMITTED, short lock waits, constraints checked at once."""
 
     @abstractmethod
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
@@ -43,6 +50,10 @@ class SqlStore(SqlWholeStore):
     def _current(self, statement: Select[Any]) -> Select[Any]:
         """``statement`` so that it sees what is committed now, where the transaction's level does not see to it."""
         return statement
+
+    @abstractmethod
+    def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
+        """True for exactly these ids, no lookalikes."""
 
     @abstractmethod
     def _is_key(self, keys: Sequence[Any]) -> Any:

@@ -14,13 +14,11 @@ from typing import Any
 
 from sessionctl.core.model import Preflight
 from sessionctl.core.plan import Totals
-from sessionctl.stores._preflight import Rates, Scan, found_by
+from sessionctl.stores._preflight import Rates, found_by, scans
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 
-_RATES = Rates(rows=140_000, log_bytes=300e6, scanned=1.5e6)
-"""Rows and octets of one DELETE by sorted rowid of a million items of 950 octets, on two cores with a fast disk;
-scans as they came out in tables of 8,000 and 16,000 rows on a busy machine."""
+_RATES = Rates(rows=140_000, log_bytes=300e6, scanned=5e6)
 _BATCH_ROWS = 2500
 """Rows of a usual batch."""
 _ROW = 65
@@ -50,15 +48,17 @@ def preflight(
     """
     index = {table: _index_of(file, f"DELETE FROM {quoted(table)} {_OF_SOME}", table) for table in _tables(layout)}
     unserved = [table for table, served_by in index.items() if served_by is None] if planned.sessions else []
-    scans = [_scan(file, layout, table, planned) for table in unserved]
+    rows = {table: _span(file, table) for table in unserved}
     log_bytes = _log_bytes(file, layout, planned)
     messages, read_by = layout.messages, _index_of(file, looking[0], "m", looking[1])
     sessions = "named ids by the primary key" if named else f"one pass over {layout.sessions}"
     return Preflight(
         selection=f"{sessions}; items {found_by(read_by, messages)}",
         deletion=f"sessions by the primary key; items {found_by(index[messages], messages)}",
-        slow=tuple(scan.warning for scan in scans),
-        rows_per_s=_RATES.rows_per_s(planned, log_bytes, scans),
+        slow=tuple(
+            scans(t, "session_id", rows[t], planned.sessions, _remedy(layout, t), blocks=True) for t in unserved
+        ),
+        rows_per_s=_RATES.rows_per_s(planned, log_bytes, sum(rows.values()) * planned.sessions),
         log="write-ahead log, moved into the file as it grows" if file.has_log else "rollback journal",
         log_bytes=log_bytes,
     )
@@ -84,19 +84,15 @@ def _span(file: SqliteFile, table: str) -> int:
     return 0 if first is None else int(last) - int(first) + 1
 
 
-def _scan(file: SqliteFile, layout: SqliteLayout, table: str, planned: Totals) -> Scan:
-    """``table`` has no index; to mend it, the one that the SDK would have made with the table."""
+def _remedy(layout: SqliteLayout, table: str) -> str:
+    """The SDK's own index, which it would have made with the table."""
     name, columns = f"idx_{table}_session_id", "session_id, id"
     if layout.flavour == "SQLAlchemySession":
         name, columns = f"idx_{table}_session_time", "session_id, created_at"
-    return Scan(
-        table=table,
-        column="session_id",
-        rows=_span(file, table),
-        times=planned.sessions,
-        remedy=f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({columns})",
-        blocks=True,
-    )
+    elif table == "branch_reservations":
+        columns = "session_id"
+    index = quoted(name)
+    return f"CREATE INDEX {index} ON {quoted(table)} ({columns})"
 
 
 def _log_bytes(file: SqliteFile, layout: SqliteLayout, planned: Totals) -> int:

@@ -51,6 +51,16 @@ def test_waiting_for_locks_lengthens_the_pause_up_to_a_second_and_calm_shortens_
     assert pacer.pause_s == PACE.gap_s
 
 
+def test_a_batch_that_failed_is_halved_however_many_rows_were_allowed() -> None:
+    pacer = Pacer(PACE)
+    pacer.strained(300)
+    assert pacer.rows == 150
+    assert pacer.pause_s == PACE.hold_s
+    for _ in range(20):
+        pacer.strained(pacer.rows)
+    assert (pacer.rows, pacer.pause_s) == (1, 1.0)
+
+
 def test_alone_batches_hold_longer_without_pauses_until_someone_writes() -> None:
     pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050))
     run(pacer, 60, per_row_s=1e-5, met=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -83,6 +84,17 @@ class TestTrouble:
         first, second, *_ = broken.batches
         assert first[: len(second)] == second
         assert {session for batch in broken.batches for session in batch} == {f"s{n:02}" for n in range(SESSIONS)}
+
+    def test_that_passes_is_told_as_waiting(self, store: MemoryStore, purge: Callable[..., Report]) -> None:
+        """The time of an attempt of which nothing came too: a lock of others was waited for in it."""
+
+        def before(number: int, _: Sequence[Change]) -> None:
+            if number == 1:
+                time.sleep(0.2)
+                raise StoreBusy("locked")
+
+        report = purge(FailingStore(store, before_batch=before))
+        assert report.times.wait >= 0.2
 
     def test_that_does_not_pass_ends_the_run_with_what_was_done(
         self, store: MemoryStore, purge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
