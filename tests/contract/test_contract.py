@@ -17,7 +17,6 @@ from sessionctl.testing import (
     TestQuerying,
     TestReading,
     TestRechecking,
-    TestReturning,
     TestSearching,
     TestSizing,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "TestQuerying",
     "TestReading",
     "TestRechecking",
-    "TestReturning",
     "TestSearching",
     "TestSizing",
 ]
