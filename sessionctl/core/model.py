@@ -99,8 +99,9 @@ class Recheck(StrEnum):
 class Pace:
     """How a store wants its batches.
 
-    Rows in the first, sessions in the largest, seconds one may hold locks, seconds between two; and seconds
-    one may hold locks while nobody else writes, where the store can tell (no pauses then).
+    Rows in the first, sessions in the largest, seconds one may hold locks, seconds between two; seconds one
+    may hold locks while nobody else writes, where the store can tell (no pauses then); and seconds of a
+    longer pause about once a second, for those who look for a free lock at longer and longer intervals.
     """
 
     first: int
@@ -108,6 +109,7 @@ class Pace:
     hold_s: float
     gap_s: float
     alone_hold_s: float | None = None
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class Spent:
 
     ``wait``: for locks of others; ``check``: looking at each session again; ``delete``: the change and its
     commit; ``tidy``: what follows with the locks given back (SQLite's checkpoint). ``met`` counts the
-    changes before which someone else had written, where the store can tell.
+    changes beside which there were other writers, where the store can tell.
     """
 
     wait: float = 0.0

@@ -10,21 +10,26 @@ _MOST_GROWTH = 2.0
 _LONGEST_PAUSE_S = 1.0
 _ALONE_AFTER = 3
 """Batches without meeting another writer, after which there is none to be considerate of."""
+_REST_EVERY_S = 1.0
+"""Seconds after which a store that asks for rests gets one."""
 
 
 class Pacer:
     """Sizes batches by rows, so that each holds its locks for about the time the store asks for.
 
     ``rows`` is how many rows the next batch may take (one session always fits), ``sessions`` how many
-    sessions at most, ``pause_s`` how long to leave the store to others after a batch. Waiting for locks is
-    strain: the pause doubles then, and goes back to the store's own by halves. Where nobody else writes,
-    batches hold longer and follow each other at once; the first sign of a writer ends that.
+    sessions at most, ``pause_s`` how long to leave the store to others after a batch: longer after one that
+    held longer than it should have, in proportion. Waiting for locks is strain: the pause doubles then, and
+    goes back to the store's own by halves. Where nobody else writes, batches hold longer and follow each
+    other at once, rests apart; the first sign of a writer ends that.
     """
 
     def __init__(self, pace: Pace, most_sessions: int | None = None) -> None:
         self._pace = pace
         self._cost_s: float | None = None
         self._unmet = 0
+        self._strained_s = 0.0
+        self._without_rest_s = 0.0
         self.rows = pace.first
         self.sessions = min(pace.largest, most_sessions or pace.largest)
         self.pause_s = pace.gap_s
@@ -42,9 +47,18 @@ class Pacer:
         alone = self._pace.alone_hold_s is not None and self._unmet >= _ALONE_AFTER
         hold_s = self._pace.alone_hold_s if alone and self._pace.alone_hold_s else self._pace.hold_s
         self.rows = max(1, int(min(hold_s / max(self._cost_s, 1e-9), self.rows * _MOST_GROWTH)))
-        if spent.wait > self._pace.hold_s:
-            self.pause_s = min(_LONGEST_PAUSE_S, max(2 * self.pause_s, self._pace.hold_s))
-        elif alone:
-            self.pause_s = 0.0
+        self.pause_s = self._pause(spent, hold_s, alone=alone)
+
+    def _pause(self, spent: Spent, hold_s: float, *, alone: bool) -> float:
+        pace, overrun = self._pace, max(1.0, spent.held / hold_s)
+        if spent.wait > pace.hold_s:
+            self._strained_s = min(_LONGEST_PAUSE_S, max(2 * self._strained_s, 2 * pace.gap_s, pace.hold_s))
         else:
-            self.pause_s = max(self._pace.gap_s, self.pause_s / 2)
+            self._strained_s /= 2
+        pause_s = max(0.0 if alone else pace.gap_s * overrun, self._strained_s)
+        self._without_rest_s += spent.wait + spent.held + pause_s
+        if self._without_rest_s >= _REST_EVERY_S:
+            pause_s = max(pause_s, pace.rest_s)
+        if pause_s >= pace.rest_s:
+            self._without_rest_s = 0.0
+        return min(_LONGEST_PAUSE_S, pause_s)

@@ -34,6 +34,7 @@ from sessionctl.errors import (
     StoreNotUnderstood,
     StoreUnavailable,
 )
+from sessionctl.stores._sqlite_log import LogMover
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 _TURN_MS = 200
 _BLOCK = 1000
-_LOG_PAGES = 8000
-"""How long the log may become before it is moved into the file: 32 MiB of the usual pages."""
 _CACHE_KIB = 32 * 1024
 _READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
@@ -68,7 +67,8 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
-        self._unmoved_s, self._move_after_s = 0.0, 0.02
+        self._log = LogMover(lambda: self._connect("mode=rw"))
+        self._others_seen = False
         self._data_version: int | None = None
         self._pools: list[ThreadPoolExecutor] = []
         self._closed = False
@@ -161,7 +161,7 @@ class SqliteFile:
             _begin_immediate(connection)
             locked = time.monotonic()
             spent.wait += locked - started
-            spent.met += self._others_wrote(connection)
+            spent.met += self._others_are_there(connection)
             try:
                 yield connection
             except BaseException:
@@ -171,29 +171,18 @@ class SqliteFile:
             connection.execute("COMMIT")
             committed = time.monotonic()
             spent.delete += committed - committing
-            self._tidy(connection, committed - locked)
+            if self._wal_mode:
+                self._log.committed(committed - locked, alone=not self._others_seen)
             spent.tidy += time.monotonic() - committed
 
-    def _others_wrote(self, connection: sqlite3.Connection) -> bool:
-        """Did another connection commit since this was last asked? (SQLite: PRAGMA data_version)"""
-        before, self._data_version = self._data_version, connection.execute("PRAGMA data_version").fetchone()[0]
-        return before is not None and before != self._data_version
+    def _others_are_there(self, connection: sqlite3.Connection) -> bool:
+        """Had others the file open when it was opened for changes, or have they written since? They stay then.
 
-    def _tidy(self, connection: sqlite3.Connection, held_s: float) -> None:
-        """Move the log into the file from time to time, so that it stays small.
-
-        How much a second of changes writes is learnt from how long the log was the last time.
+        Those who wait for the lock cannot be seen, only that they got it (SQLite: PRAGMA data_version).
         """
-        self._unmoved_s += held_s
-        if not self._wal_mode or self._unmoved_s < self._move_after_s:
-            return
-        try:
-            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error:
-            return  # the changes are committed: that the log stays longer must not look as if they were not
-        aimed = self._unmoved_s * _LOG_PAGES / max(pages, 1)
-        self._move_after_s = min(max(aimed, self._move_after_s / 2, 0.005), 2 * self._move_after_s, 1.0)
-        self._unmoved_s = 0.0
+        before, self._data_version = self._data_version, connection.execute("PRAGMA data_version").fetchone()[0]
+        self._others_seen |= before is not None and before != self._data_version
+        return self._others_seen
 
     @property
     def has_log(self) -> bool:
@@ -214,6 +203,7 @@ class SqliteFile:
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._pools.clear()
+        self._log.close()
         for connection in self._opened:
             connection.close()
         self._opened.clear()
@@ -329,6 +319,8 @@ class SqliteFile:
 
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
+            # Whoever closes a file last takes its log away: where none stands, nobody else has it open.
+            self._others_seen = not self._wal_mode or self._wal_size() is not None
             self._writer = self._open("mode=rw")
             # A commit in a WAL needs no sync to be whole after a power cut, only to be there; the checkpoint syncs.
             self._writer.execute(f"PRAGMA synchronous = {'NORMAL' if self._wal_mode else 'FULL'}")
@@ -338,14 +330,18 @@ class SqliteFile:
         return self._writer
 
     def _open(self, how: str) -> sqlite3.Connection:
-        uri = f"file:{quote(str(self.path.absolute()))}?{how}"
         if how == "mode=ro":
             self._refuse_to_make_an_index()
+        connection = self._connect(how)
+        self._opened.append(connection)
+        return connection
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        uri = f"file:{quote(str(self.path.absolute()))}?{how}"
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.text_factory = _decode
-        self._opened.append(connection)
         return connection
 
 

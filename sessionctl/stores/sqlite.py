@@ -11,7 +11,6 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar
@@ -76,7 +75,7 @@ class Adapter(Store):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=1000, largest=5000, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050),
+        pace=Pace(first=500, largest=5000, hold_s=0.0065, gap_s=0.0055, alone_hold_s=0.050, rest_s=0.105),
     )
 
     def __init__(self, address: StoreAddress) -> None:
@@ -356,17 +355,20 @@ def _reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
     """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
     if want is Want.NOTHING:
         return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
-    sized = Want.SIZE in want
+    sized, versioned = Want.SIZE in want, Want.VERSION in want
 
-    def counted(row: Sequence[Any]) -> SessionRef:
-        size = (row[4] or 0) if sized else None
-        return SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]), items=row[3], bytes=size)
+    def as_ref(row: Sequence[Any]) -> SessionRef:
+        return SessionRef(
+            id=row[0],
+            created_at=parse(row[1]),
+            updated_at=parse(row[2]),
+            items=row[3],
+            bytes=(row[4] or 0) if sized else None,
+            newest_item_at=parse(row[6]) if versioned else None,
+            version=f"{row[2]}|{row[5]}|{row[3]}" if versioned else None,
+        )
 
-    def versioned(row: Sequence[Any]) -> SessionRef:
-        version = f"{row[2]}|{row[5]}|{row[3]}"
-        return replace(counted(row), newest_item_at=parse(row[6]), version=version)
-
-    return versioned if Want.VERSION in want else counted
+    return as_ref
 
 
 def _known(stored: Any) -> datetime:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,9 +69,35 @@ def test_alone_batches_hold_longer_without_pauses_until_someone_writes() -> None
     run(pacer, 60, per_row_s=1e-5, met=0)
     assert (pacer.rows, pacer.pause_s) == (5000, 0.0)
     run(pacer, 1, per_row_s=1e-5, met=1)
-    assert (pacer.rows, pacer.pause_s) == (1000, 0.002)
+    assert (pacer.rows, pacer.pause_s) == (1000, 0.010)  # it held five times as long as it may beside others
     run(pacer, 2, per_row_s=1e-5, met=0)
-    assert pacer.rows == 1000
+    assert (pacer.rows, pacer.pause_s) == (1000, 0.002)
+
+
+def test_a_batch_that_held_too_long_is_followed_by_a_pause_as_much_longer() -> None:
+    pacer = Pacer(PACE)
+    pacer.took(1000, Spent(delete=0.040, met=1))
+    assert pacer.pause_s == pytest.approx(0.008)
+    pacer.took(1000, Spent(delete=0.001, met=1))
+    assert pacer.pause_s == PACE.gap_s
+
+
+@pytest.mark.parametrize("met", [0, 1])
+def test_about_once_a_second_there_is_a_rest_where_the_store_asks_for_it(met: int) -> None:
+    pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050, rest_s=0.100))
+    worked, rests = 0.0, []
+    while worked < 10:
+        rows = pacer.rows
+        run(pacer, 1, per_row_s=1e-5, met=met)
+        worked += rows * 1e-5
+        if pacer.pause_s == 0.100:
+            rests.append(worked)
+            worked += 0.100
+        else:
+            assert pacer.pause_s <= 0.002
+            worked += pacer.pause_s
+    apart = [later - earlier for earlier, later in itertools.pairwise(rests)]
+    assert 0.9 < min(apart) <= max(apart) < 1.2
 
 
 @given(
