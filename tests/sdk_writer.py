@@ -6,9 +6,9 @@ answers and events go out as JSON lines:
 * ``add``, ``get``, ``pop``, ``clear``: the session's own methods.
 * ``run`` appends again and again until ``stop``, and reports each append as an event.
 * An ``add`` with ``hold`` stops inside its transaction at that point, says so by an event, and goes on
-  after ``go``: ``begin`` (before its first statement), ``items`` (its items are inserted, its session
-  row not yet touched for the last time), ``commit`` (before COMMIT). The point it passes first,
-  ``begin``, is always reported.
+  after ``go``: ``begin`` (before its first statement), ``parent`` (its session row was looked for, its
+  items are not yet inserted), ``items`` (they are, its session row not yet touched for the last
+  time), ``commit`` (before COMMIT). The point it passes first, ``begin``, is always reported.
 
 SQLite is held in a connection class of our own, servers by SQLAlchemy's events. A held append may hold
 the whole process: only ``go`` and ``stop`` are obeyed meanwhile.
@@ -72,6 +72,7 @@ class Holding:
         if self._inserted and verb == "UPDATE" and self._sessions.search(sql):
             self._stop_at("items")
         if verb == "INSERT" and self._messages.search(sql):
+            self._stop_at("parent")
             self._inserted = True
 
     def commit(self) -> None:

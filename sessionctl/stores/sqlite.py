@@ -42,6 +42,7 @@ from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted, read_layout
+from sessionctl.stores._sqlite_parents import Parents
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_values import (
     among,
@@ -89,6 +90,7 @@ class Adapter(Store):
             self._file.close()
             raise
         self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
+        self._parents = Parents(self._layout)
 
     def now(self) -> datetime:
         return _known(self._file.row(_NOW)[0])
@@ -203,7 +205,7 @@ class Adapter(Store):
             return self._applied(changes, guard, one_by_one=True)
 
     def _applied(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
-        ids = [change.session_id for change in changes]
+        ids, due = [change.session_id for change in changes], self._parents.due()
         with self._file.transaction(self.spent) as connection:
             locked = time.monotonic()
             now = _known(connection.execute(_NOW).fetchone()[0])
@@ -212,11 +214,24 @@ class Adapter(Store):
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
             outcomes = verdicts(changes, present, now - guard.min_idle)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
+            given_back = self._parents.give_back(connection, due)
             checked = time.monotonic()
             refused = delete_sessions(connection, self._layout, doomed, one_by_one=one_by_one)
             self.spent.check += checked - locked
             self.spent.delete += time.monotonic() - checked
+        self._parents.looked_at(due, given_back)
+        self._parents.deleted([session_id for session_id in doomed if session_id not in refused])
         return [Outcome.FAILED if id_ in refused else outcome for id_, outcome in zip(ids, outcomes, strict=True)]
+
+    def settle(self) -> int:
+        if due := self._parents.due(everything=True):
+            began = time.monotonic()
+            time.sleep(self._parents.wait_s)
+            self.spent.tidy += time.monotonic() - began
+            with self._file.transaction(self.spent) as connection:
+                given_back = self._parents.give_back(connection, due)
+            self._parents.looked_at(due, given_back)
+        return self._parents.given_back
 
     def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
         if self._layout.frozen:
