@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -184,6 +185,22 @@ def test_postgresql_without_its_index(postgres: str) -> None:
     assert SERVER_INDEX in named
     postgres_execute(postgres, named)
     assert foresee(postgres) == quick
+
+
+def test_postgresql_whose_rows_nobody_has_counted_yet(postgres_url: str) -> None:
+    unwatched = "WITH (autovacuum_enabled = off)"
+    for statement in (
+        f"{SESSIONS.format('agent_sessions')} {unwatched}",
+        f"{MESSAGES.format('agent_messages', 'agent_sessions')} {unwatched}",
+        SESSIONS_MADE,
+        ITEMS_MADE,
+    ):
+        postgres_execute(postgres_url, statement)
+    found = foresee(postgres_url, planned=Totals(sessions=1500, items=3000, bytes=6000))
+    said = re.search(r"about ([\d,]+) rows", found.slow[0])
+    assert said is not None
+    assert int(said[1].replace(",", "")) >= 3000
+    assert found.log_bytes >= 3000 * 50
 
 
 def test_postgresql_makes_an_unfinished_index_anew(postgres: str) -> None:
