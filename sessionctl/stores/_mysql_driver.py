@@ -136,6 +136,7 @@ def make_engine(address: StoreAddress, settings: dict[str, Any]) -> Engine:
         max_overflow=-1,
         pool_pre_ping=True,
         hide_parameters=True,
+        paramstyle="pyformat",
         connect_args=arguments,
     )
 

@@ -127,8 +127,9 @@ def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, 
     own = [key for key in keys if _is_own(key, *places)]
     indexes = [connection.execute(_INDEXES, place).all() for place in places]
     triggers = [(place["name"], row) for place in places for row in connection.execute(_TRIGGERS, place)]
+    unique = [index.name for index in indexes[0] if index.leads and index.is_unique and index.columns == 1]
     obstacles = []
-    if sessions.obstacle is None and not any(i.leads and i.is_unique and i.columns == 1 for i in indexes[0]):
+    if sessions.obstacle is None and not unique:
         obstacles.append(f"nothing keeps session_id unique in {sessions.shown}")
     # A cascade passes over the triggers of the table it empties; deleting item by item fires them,
     # as the SDK's own clear_session does.
@@ -139,6 +140,7 @@ def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, 
         messages=messages,
         cascades=not is_watched and any(key.rule == "CASCADE" for key in own),
         indexed=any(index.leads for index in indexes[1]),
+        key=next(iter(unique), "PRIMARY"),
         hazards=(
             *(_hazard(key, here) for key in keys if key not in own),
             *(_trigger(*trigger) for trigger in triggers),

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakSet
@@ -53,6 +53,8 @@ _MEASURED = 200
 WHOLE_SHARE = 0.1
 """From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
 _FETCHED = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 T = TypeVar("T")
 Expression = ColumnElement[Any]
@@ -71,10 +73,14 @@ def like_pattern(glob: str) -> str:
     return "".join({"*": "%", "?": "_", "%": "!%", "_": "!_", "!": "!!"}.get(c, c) for c in glob)
 
 
-def version_of(updated_at: datetime | None, newest_key: int | None, items: int) -> str:
-    """Every append moves the stamp and the newest key, every pop the newest key, every rewrite all three."""
-    stamp = "" if updated_at is None else f"{updated_at:%Y%m%d%H%M%S%f}"
-    return f"{stamp}.{newest_key or 0}.{items}"
+def microseconds(at: datetime | None) -> int | None:
+    """``at`` as whole microseconds of the Unix epoch, as ``_microseconds`` has the server give it."""
+    return None if at is None else (at - _EPOCH) // _MICROSECOND
+
+
+def version_of(updated: int | None, newest_key: int | None, items: int) -> str:
+    """Every append moves the stamp (in microseconds) and the newest key, every pop the key, every rewrite all three."""
+    return f"{'' if updated is None else updated}.{newest_key or 0}.{items}"
 
 
 class SqlReader(Store):
@@ -111,6 +117,10 @@ class SqlReader(Store):
     @abstractmethod
     def _newest(self, column: Column[Any]) -> Expression:
         """The largest ``_instant`` of a group."""
+
+    @abstractmethod
+    def _microseconds(self, instant: Expression) -> Expression:
+        """An ``_instant`` as whole microseconds of the Unix epoch."""
 
     @abstractmethod
     def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
@@ -363,7 +373,7 @@ class SqlReader(Store):
             ref = replace(ref, items=items, bytes=int(row.bytes or 0) if row is not None else 0)
         if Want.VERSION in want:
             key, newest = (row.newest_key, self._time(row.newest_at)) if row is not None else (None, None)
-            version = version_of(ref.updated_at, key, items)
+            version = version_of(microseconds(ref.updated_at), key, items)
             ref = replace(ref, items=items, newest_item_at=newest, version=version)
         return ref
 

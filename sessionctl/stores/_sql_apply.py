@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Executable, Select, delete, select
+from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sessionctl.core.model import Change, Guard, Outcome, Want
+from sessionctl.core.model import Change, Guard, Outcome
 from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
 from sessionctl.stores._sql_items import SqlItemReader
@@ -28,6 +29,17 @@ _KEYS = 1000
 
 class _Refused(Exception):
     """The store would not delete one of several sessions; they have to be tried one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as the driver takes it, and the values in it that are the same at each execution."""
+
+    text: str
+    constants: Mapping[str, Any]
+
+    def run(self, connection: Connection, **values: Any) -> CursorResult[Any]:
+        return connection.exec_driver_sql(self.text, {**self.constants, **values})
 
 
 class SqlStore(SqlItemReader):
@@ -41,27 +53,36 @@ class SqlStore(SqlItemReader):
         """READ COMMITTED, short lock waits, constraints checked at once."""
 
     @abstractmethod
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
-        """Lock the rows of these sessions and return (id, updated) of those that nobody else had locked.
+    def _is_given(self, column: Any) -> Any:
+        """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
 
-        ``wait``: wait for others instead of passing over what they hold.
+    @abstractmethod
+    def _clock(self) -> Any:
+        """The server's clock this very moment, in whole microseconds of the Unix epoch."""
+
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
+        """Lock the rows of these sessions and return the ids of those that nobody else had locked.
+
+        ``wait``: wait for others instead of passing over what they hold. Lookalikes may be locked too.
         """
+        statement = self._waiting_lock if wait else self._passing_lock
+        return statement.run(connection, ids=ids).scalars()
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         """``statement`` so that it sees what is committed now, where the transaction's level does not see to it."""
         return statement
 
     @abstractmethod
-    def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
-        """True for exactly these ids, no lookalikes."""
+    def _is_given_key(self) -> Any:
+        """The item has one of the keys that come with the execution as ``keys``."""
 
-    @abstractmethod
-    def _is_key(self, keys: Sequence[Any]) -> Any:
-        """The item has one of these keys."""
+    def _deleting(self) -> ClauseElement:
+        """Delete the sessions given (which are locked) and what cascades from them; lock no others."""
+        return delete(self._sessions).where(self._is_given(self._sessions.c.session_id))
 
-    def _deletion_of(self, keys: Sequence[Any]) -> Executable:
-        """The statement that deletes the items with these keys, and locks no others."""
-        return delete(self._messages).where(self._is_key(keys))
+    def _deleting_items(self) -> ClauseElement:
+        """Delete the items with the keys given, and lock no others."""
+        return delete(self._messages).where(self._is_given_key())
 
     @abstractmethod
     def _is_refusal(self, error: DBAPIError) -> bool:
@@ -140,36 +161,71 @@ class SqlStore(SqlItemReader):
     ) -> dict[str, Outcome]:
         """What is to become of each session: DONE for those that are locked here and still as planned."""
         started = time.monotonic()
-        locked = {row.id: self._time(row.updated) for row in self._locked(connection, ids)}
-        held = time.monotonic()
+        locked = set(self._locked(connection, ids))
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        measures = self._measures(ids, Want.VERSION).add_columns(self._server_time().label("clock"))
-        found = {row.id: row for row in connection.execute(self._current(measures))} if ids else {}
-        outcomes = {}
-        for change in changes:
-            row = found.get(change.session_id)
-            outcomes[change.session_id] = self._judge(change, row, locked, guard)
-        self.spent.wait += held - started
-        self.spent.check += time.monotonic() - held
+        found = {row[0]: row for row in self._looking.run(connection, ids=ids)} if ids else {}
+        idle = guard.min_idle // timedelta(microseconds=1)
+        outcomes = {c.session_id: _judge(c, found.get(c.session_id), locked, idle) for c in changes}
+        self.spent.check += time.monotonic() - started
         return outcomes
 
-    def _locked(self, connection: Connection, ids: Sequence[str]) -> list[Any]:
+    def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[str]:
         lost = [session_id for session_id in ids if session_id in self._lost]
-        others = [session_id for session_id in ids if session_id not in self._lost]
-        waited = self._lock(connection, lost, wait=True) if lost else ()
-        return [*waited, *(self._lock(connection, others, wait=False) if others else ())]
+        if lost:
+            started = time.monotonic()
+            yield from self._lock(connection, lost, wait=True)
+            self.spent.wait += time.monotonic() - started
+        others = [session_id for session_id in ids if session_id not in self._lost] if lost else ids
+        if others:
+            yield from self._lock(connection, others, wait=False)
 
-    def _judge(self, change: Change, row: Any, locked: Mapping[str, datetime | None], guard: Guard) -> Outcome:
-        if row is None:
-            return Outcome.MISSING
-        if change.session_id not in locked:
-            return Outcome.ACTIVE
-        updated, newest = locked[change.session_id], self._time(row.newest_at)
-        if version_of(updated, row.newest_key, row.items) != change.version:
-            return Outcome.CHANGED
-        now = self._known_time(row.clock)
-        is_active = any(sign is not None and sign > now - guard.min_idle for sign in (updated, newest))
-        return Outcome.ACTIVE if is_active else Outcome.DONE
+    # --- statements, built and compiled once: that would take longer than a small batch ----------
+
+    def _prepared(self, statement: ClauseElement) -> Prepared:
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), compiled.params)
+
+    def _locking(self) -> Select[Any]:
+        """The sessions given, by the index on their ids, whatever share of the table they are."""
+        return select(self._sessions.c.session_id).where(self._is_given(self._sessions.c.session_id))
+
+    @cached_property
+    def _passing_lock(self) -> Prepared:
+        return self._prepared(self._locking().with_for_update(skip_locked=True))
+
+    @cached_property
+    def _waiting_lock(self) -> Prepared:
+        return self._prepared(self._locking().with_for_update())
+
+    @cached_property
+    def _looking(self) -> Prepared:
+        """Of each session given: id, last append, items, newest key, newest item, clock; times in microseconds."""
+        s, m = self._sessions.c, self._messages.c
+        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
+        newest = self._newest(m.created_at)
+        columns = [func.count(m.id), func.max(m.id), self._microseconds(newest), self._clock()]
+        joined = self._sessions.join(self._messages, self._owns(), isouter=True)
+        looking = select(s.session_id, self._microseconds(updated), *columns).select_from(joined)
+        return self._prepared(self._current(looking.where(self._is_given(s.session_id)).group_by(s.session_id)))
+
+    @cached_property
+    def _keys_of(self) -> Prepared:
+        """The keys of the items of the sessions given."""
+        joined = self._sessions.join(self._messages, self._owns())
+        keys = select(self._messages.c.id).select_from(joined)
+        return self._prepared(keys.where(self._is_given(self._sessions.c.session_id)))
+
+    @cached_property
+    def _deletion(self) -> Prepared:
+        return self._prepared(self._deleting())
+
+    @cached_property
+    def _deletion_of_items(self) -> Prepared:
+        return self._prepared(self._deleting_items())
+
+    @cached_property
+    def _remaining_items(self) -> Prepared:
+        return self._prepared(select(self._messages.c.id).where(self._is_given_key()))
 
     # --- deleting -----------------------------------------------------------------------------
 
@@ -193,17 +249,13 @@ class SqlStore(SqlItemReader):
 
     def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
         """Raises _Refused where a policy or a trigger quietly kept a session."""
-        s, m = self._sessions, self._messages
         if not self._layout.cascades:
             # By key, so that an item which commits just now is never among them.
-            keys = connection.execute(
-                select(m.c.id).select_from(s.join(m, self._owns())).where(self._is_exactly_any(s.c.session_id, ids))
-            )
-            for some in chunked(keys.scalars().all(), _KEYS):
-                deleted = connection.execute(self._deletion_of(some)).rowcount
-                if deleted != len(some) and connection.execute(select(m.c.id).where(self._is_key(some))).first():
+            for some in chunked(self._keys_of.run(connection, ids=ids).scalars().all(), _KEYS):
+                deleted = self._deletion_of_items.run(connection, keys=some).rowcount
+                if deleted != len(some) and self._remaining_items.run(connection, keys=some).first():
                     raise _Refused  # and not merely popped by the SDK meanwhile
-        if connection.execute(delete(s).where(self._is_exactly_any(s.c.session_id, ids))).rowcount != len(ids):
+        if self._deletion.run(connection, ids=ids).rowcount != len(ids):
             raise _Refused
 
 
@@ -215,6 +267,19 @@ def _refusals_of(store: SqlStore) -> Iterator[None]:
         if isinstance(error, IntegrityError) or store._is_refusal(error):  # noqa: SLF001  (same module)
             raise _Refused from error
         raise
+
+
+def _judge(change: Change, row: Any, locked: Collection[str], idle: int) -> Outcome:
+    """``row`` as ``_looking`` has it; ``idle`` in microseconds."""
+    if row is None:
+        return Outcome.MISSING
+    session_id, updated, items, newest_key, newest, clock = row
+    if session_id not in locked:
+        return Outcome.ACTIVE
+    if version_of(updated, newest_key, items) != change.version:
+        return Outcome.CHANGED
+    is_active = any(sign is not None and sign > clock - idle for sign in (updated, newest))
+    return Outcome.ACTIVE if is_active else Outcome.DONE
 
 
 def _one_each(changes: Sequence[Change], outcomes: Mapping[str, Outcome]) -> list[Outcome]:

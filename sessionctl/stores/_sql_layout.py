@@ -72,8 +72,8 @@ class Layout:
     """The SDK's two tables and what deleting from them does.
 
     ``cascades``: deleting a session takes its items along, so that deleting sessions is enough.
-    ``indexed``: the items of one session are found without reading the table. ``server`` is the product
-    and its version.
+    ``indexed``: the items of one session are found without reading the table. ``key`` names the index that
+    keeps ids unique where statements must name it. ``server`` is the product and its version.
     """
 
     server: str
@@ -81,6 +81,7 @@ class Layout:
     messages: TableFacts
     cascades: bool
     indexed: bool
+    key: str = "PRIMARY"
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()

@@ -9,20 +9,22 @@ index serves, and compare octets on top where it matters.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    ClauseElement,
     Column,
     Connection,
     CursorResult,
-    Executable,
+    Integer,
     LargeBinary,
     Select,
+    Table,
     and_,
+    bindparam,
     case,
     cast,
     collate,
@@ -112,6 +114,9 @@ class Adapter(SqlStore):
     def _newest(self, column: Column[Any]) -> Expression:
         return func.max(self._instant(column, column.info["facts"].clock))
 
+    def _microseconds(self, instant: Expression) -> Expression:
+        return cast(instant * literal_column("1000000"), Integer)
+
     def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
         epoch = _epoch(at)
         exact: Condition = self._sort_key(column).bool_op(op)(literal(epoch))
@@ -162,11 +167,11 @@ class Adapter(SqlStore):
     def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
         return column.in_(ids)
 
-    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
-        return and_(column.in_(ids), self._id_key(column).in_([self._id_value(session_id) for session_id in ids]))
+    def _is_given(self, column: Expression) -> Condition:
+        return column.bool_op("IN")(bindparam("ids"))  # the driver writes the list
 
-    def _is_key(self, keys: Sequence[Any]) -> Condition:
-        return self._messages.c.id.in_(keys)
+    def _is_given_key(self) -> Condition:
+        return self._messages.c.id.bool_op("IN")(bindparam("keys"))
 
     def _is_like(self, column: Expression, pattern: str) -> Condition:
         return collate(_utf8mb4(column), "utf8mb4_bin").like(pattern, escape="!")
@@ -222,44 +227,55 @@ class Adapter(SqlStore):
         level = "REPEATABLE READ" if self._repeats else "READ COMMITTED"
         connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}, READ WRITE")
 
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
-        s = self._sessions.c
-        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
-        columns = select(s.session_id.label("id"), updated.label("updated"))
-        if wait or self._skips_locked:
-            statement = columns.where(self._is_exactly_any(s.session_id, ids))
-            return connection.execute(statement.with_for_update(skip_locked=not wait)).all()
-        return self._lock_singly(connection, columns, ids)
+    def _clock(self) -> Expression:
+        unit: Expression = literal_column("MICROSECOND")
+        epoch: Expression = literal_column("'1970-01-01'")
+        return func.timestampdiff(unit, epoch, func.utc_timestamp(literal_column("6")))
 
-    def _lock_singly(self, connection: Connection, columns: Select[Any], ids: Sequence[str]) -> list[Any]:
+    def _locking(self) -> Select[Any]:
+        return super()._locking().with_hint(self._sessions, f"FORCE INDEX ({_quoted(self._layout.key)})")
+
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
+        if wait or self._skips_locked:
+            return super()._lock(connection, ids, wait=wait)
+        return self._lock_singly(connection, ids)
+
+    def _lock_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
         """For servers without SKIP LOCKED: what is not had within a second is someone else's."""
-        rows: list[Any] = []
+        locked: list[str] = []
         connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
         for session_id in ids:
-            statement = columns.where(self._is_exactly_any(self._sessions.c.session_id, [session_id]))
             try:
-                rows += connection.execute(statement.with_for_update()).all()
+                locked += super()._lock(connection, [session_id], wait=True)
             except DBAPIError as error:
                 if error_number(error.orig) != 1205:
                     raise
         connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}")
-        return rows
+        return locked
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         return statement.with_for_update(read=True) if self._repeats else statement
 
-    def _deletion_of(self, keys: Sequence[Any]) -> Executable:
-        # Over a list of keys the optimizer may read the whole table, and then the deletion waits for every open
-        # append. Joined from the keys, in this order, each item is looked up by its primary key.
-        if not self._skips_locked:  # as old as that, the server has no JSON_TABLE either
-            return super()._deletion_of(keys)
-        messages = self._engine.dialect.identifier_preparer.format_table(self._messages).replace(":", "\\:")
-        listed = "JSON_TABLE(:listed, '$[*]' COLUMNS (id BIGINT PATH '$'))"
-        statement = f"DELETE m FROM {listed} k STRAIGHT_JOIN {messages} m FORCE INDEX (PRIMARY) ON m.id = k.id"
-        return text(statement).bindparams(listed=json.dumps([int(key) for key in keys]))
+    # Over a list of ids or keys the optimizer may read the whole table, and then the deletion waits for every
+    # open append. The form of DELETE that takes several tables may name the index by which to find the rows.
+
+    def _deleting(self) -> ClauseElement:
+        return self._deleting_by(self._sessions, self._layout.key, "session_id", "ids")
+
+    def _deleting_items(self) -> ClauseElement:
+        return self._deleting_by(self._messages, "PRIMARY", "id", "keys")
+
+    def _deleting_by(self, table: Table, index: str, column: str, values: str) -> ClauseElement:
+        name = self._engine.dialect.identifier_preparer.format_table(table)
+        statement = f"DELETE t FROM {name} t FORCE INDEX ({_quoted(index)}) WHERE t.{column} IN "
+        return text(statement.replace(":", "\\:") + f":{values}")
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _epoch(at: datetime) -> Decimal:

@@ -19,8 +19,11 @@ from sqlalchemy import (
     String,
     and_,
     any_,
+    bindparam,
     case,
+    cast,
     collate,
+    extract,
     func,
     literal,
     literal_column,
@@ -116,6 +119,9 @@ class Adapter(SqlStore):
     def _newest(self, column: Column[Any]) -> Expression:
         return self._instant(func.max(column), column.info["facts"].clock)
 
+    def _microseconds(self, instant: Expression) -> Expression:
+        return cast(func.round(extract("epoch", instant) * literal_column("1000000")), BIGINT)
+
     def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
         clock = column.info["facts"].clock
         exact: Condition = self._instant(column, clock).bool_op(op)(literal(at, _ZONED))
@@ -148,11 +154,11 @@ class Adapter(SqlStore):
     def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
         return column == any_(literal(list(ids), ARRAY(String)))
 
-    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
-        return self._is_any(column, ids)
+    def _is_given(self, column: Expression) -> Condition:
+        return column == any_(bindparam("ids", type_=ARRAY(String)))
 
-    def _is_key(self, keys: Sequence[Any]) -> Condition:
-        return self._messages.c.id == any_(literal(list(keys), ARRAY(BIGINT)))
+    def _is_given_key(self) -> Condition:
+        return self._messages.c.id == any_(bindparam("keys", type_=ARRAY(BIGINT)))
 
     def _is_like(self, column: Expression, pattern: str) -> Condition:
         return self._id_key(column).like(pattern, escape="!")
@@ -190,14 +196,14 @@ class Adapter(SqlStore):
 
     def _begin_change(self, connection: Connection) -> None:
         # SET LOCAL, so that nothing stays behind on a pooled connection. Deferred foreign keys of others
-        # would refuse at COMMIT, too late to tell which session they meant.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET CONSTRAINTS ALL IMMEDIATE")
+        # would refuse at COMMIT, too late to tell which session they meant. Each session is found by an index,
+        # or a batch that looks large beside the table would read all of it, again and again.
+        connection.exec_driver_sql(
+            f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL enable_seqscan = off; SET CONSTRAINTS ALL IMMEDIATE"
+        )
 
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
-        s = self._sessions.c
-        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
-        statement = select(s.session_id.label("id"), updated.label("updated")).where(self._is_any(s.session_id, ids))
-        return connection.execute(statement.with_for_update(skip_locked=not wait)).all()
+    def _clock(self) -> Expression:
+        return self._microseconds(func.clock_timestamp())
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         state = getattr(error.orig, "sqlstate", None) or ""
