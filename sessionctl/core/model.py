@@ -102,6 +102,7 @@ class Pace:
     Rows in the first, sessions in the largest, seconds one may hold locks, seconds between two; seconds one
     may hold locks while nobody else writes, where the store can tell (no pauses then); and seconds of a
     longer pause about once a second, for those who look for a free lock at longer and longer intervals.
+    ``least``: rows below which a batch costs nearly the same, so that smaller ones would only lock more often.
     """
 
     first: int
@@ -110,6 +111,7 @@ class Pace:
     gap_s: float
     alone_hold_s: float | None = None
     rest_s: float = 0.0
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

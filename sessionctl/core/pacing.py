@@ -46,7 +46,8 @@ class Pacer:
         self._unmet = 0 if spent.met or spent.wait > self._pace.hold_s else self._unmet + 1
         alone = self._pace.alone_hold_s is not None and self._unmet >= _ALONE_AFTER
         hold_s = self._pace.alone_hold_s if alone and self._pace.alone_hold_s else self._pace.hold_s
-        self.rows = max(1, int(min(hold_s / max(self._cost_s, 1e-9), self.rows * _MOST_GROWTH)))
+        most = self.rows * _MOST_GROWTH
+        self.rows = max(1, int(min(max(hold_s / max(self._cost_s, 1e-9), self._pace.least), most)))
         self.pause_s = self._pause(spent, hold_s, alone=alone)
 
     def _pause(self, spent: Spent, hold_s: float, *, alone: bool) -> float:

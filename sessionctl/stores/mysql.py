@@ -72,7 +72,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=4000, largest=1000, hold_s=0.1, gap_s=0.0),
+        pace=Pace(first=10_000, largest=900, hold_s=0.1, gap_s=0.0, least=5000),
     )
 
     def __init__(self, address: StoreAddress) -> None:

@@ -72,7 +72,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=2000, largest=500, hold_s=0.010, gap_s=0.0),
+        pace=Pace(first=5000, largest=500, hold_s=0.025, gap_s=0.0, least=2000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}

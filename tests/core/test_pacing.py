@@ -34,6 +34,15 @@ def test_growth_is_bounded_and_shrinking_is_not() -> None:
     assert pacer.rows < 10
 
 
+def test_slow_batches_shrink_no_further_than_to_what_a_batch_costs_anyway() -> None:
+    pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.0, least=200))
+    for _ in range(20):
+        pacer.took(pacer.rows, Spent(delete=0.050))
+    assert pacer.rows == 200
+    pacer.strained(200)
+    assert pacer.rows == 100
+
+
 def test_one_slow_commit_does_not_shrink_the_batches_for_long() -> None:
     pacer = Pacer(PACE)
     run(pacer, 60, per_row_s=1e-5)
