@@ -20,6 +20,8 @@ from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.errors import SessionctlError
 
 _IN_MEMORY = 4 * 1024 * 1024
+_READ_AT_ONCE = 64 * 1024
+"""Octets parsed together, which is much faster than step by step."""
 
 
 class Spool:
@@ -49,10 +51,10 @@ class Spool:
         """All steps in the order in which they came. One reading at a time."""
         with self._disk():
             self._file.seek(0)
-        for line in self._file:
-            session_id, version, items, size, at = json.loads(line)
-            last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
-            yield Step(session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity)
+        while lines := self._file.readlines(_READ_AT_ONCE):
+            for session_id, version, items, size, at in json.loads(b"[" + b",".join(lines) + b"]"):
+                last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
+                yield Step(session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

@@ -56,6 +56,10 @@ class SqlStore(SqlItemReader):
     def _is_given(self, column: Any) -> Any:
         """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
 
+    def _given(self, values: Sequence[Any]) -> Any:
+        """Ids or keys as the driver takes them for ``_is_given`` and ``_is_given_key``."""
+        return values
+
     @abstractmethod
     def _clock(self) -> Any:
         """The server's clock this very moment, in whole microseconds of the Unix epoch."""
@@ -66,7 +70,7 @@ class SqlStore(SqlItemReader):
         ``wait``: wait for others instead of passing over what they hold. Lookalikes may be locked too.
         """
         statement = self._waiting_lock if wait else self._passing_lock
-        return statement.run(connection, ids=ids).scalars()
+        return statement.run(connection, ids=self._given(ids)).scalars().all()
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         """``statement`` so that it sees what is committed now, where the transaction's level does not see to it."""
@@ -118,7 +122,7 @@ class SqlStore(SqlItemReader):
 
     def _attempt(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
         """One transaction. What a lost connection of ours may still hold is waited for, not passed over."""
-        ids = sorted({c.session_id for c in changes if self._is_storable(c.session_id)})
+        ids = self._storable(sorted({change.session_id for change in changes}))
         with self._connected(ids) as connection:
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
@@ -134,6 +138,10 @@ class SqlStore(SqlItemReader):
         in_doubt = [session_id for session_id in ids if self._lost.pop(session_id, False)]
         gone_before = [session_id for session_id in in_doubt if outcomes[session_id] is Outcome.MISSING]
         return _one_each(changes, outcomes | dict.fromkeys(gone_before, Outcome.DONE))
+
+    def _storable(self, ids: list[str]) -> list[str]:
+        # Nearly always all of them; asked for all at once, that costs nothing.
+        return ids if self._is_storable("".join(ids)) else [s for s in ids if self._is_storable(s)]
 
     @contextmanager
     def _connected(self, ids: Sequence[str]) -> Iterator[Connection]:
@@ -163,7 +171,8 @@ class SqlStore(SqlItemReader):
         started = time.monotonic()
         locked = set(self._locked(connection, ids))
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        found = {row[0]: row for row in self._looking.run(connection, ids=ids)} if ids else {}
+        rows = self._looking.run(connection, ids=self._given(ids)).all() if ids else ()
+        found = {row[0]: row for row in rows}
         idle = guard.min_idle // timedelta(microseconds=1)
         outcomes = {c.session_id: _judge(c, found.get(c.session_id), locked, idle) for c in changes}
         self.spent.check += time.monotonic() - started
@@ -251,11 +260,12 @@ class SqlStore(SqlItemReader):
         """Raises _Refused where a policy or a trigger quietly kept a session."""
         if not self._layout.cascades:
             # By key, so that an item which commits just now is never among them.
-            for some in chunked(self._keys_of.run(connection, ids=ids).scalars().all(), _KEYS):
-                deleted = self._deletion_of_items.run(connection, keys=some).rowcount
-                if deleted != len(some) and self._remaining_items.run(connection, keys=some).first():
+            for some in chunked(self._keys_of.run(connection, ids=self._given(ids)).scalars().all(), _KEYS):
+                given = self._given(some)
+                deleted = self._deletion_of_items.run(connection, keys=given).rowcount
+                if deleted != len(some) and self._remaining_items.run(connection, keys=given).first():
                     raise _Refused  # and not merely popped by the SDK meanwhile
-        if self._deletion.run(connection, ids=ids).rowcount != len(ids):
+        if self._deletion.run(connection, ids=self._given(ids)).rowcount != len(ids):
             raise _Refused
 
 
@@ -278,8 +288,8 @@ def _judge(change: Change, row: Any, locked: Collection[str], idle: int) -> Outc
         return Outcome.ACTIVE
     if version_of(updated, newest_key, items) != change.version:
         return Outcome.CHANGED
-    is_active = any(sign is not None and sign > clock - idle for sign in (updated, newest))
-    return Outcome.ACTIVE if is_active else Outcome.DONE
+    latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
+    return Outcome.ACTIVE if latest > clock - idle else Outcome.DONE
 
 
 def _one_each(changes: Sequence[Change], outcomes: Mapping[str, Outcome]) -> list[Outcome]:

@@ -157,6 +157,11 @@ class Adapter(SqlStore):
     def _is_given(self, column: Expression) -> Condition:
         return column == any_(bindparam("ids", type_=ARRAY(String)))
 
+    def _given(self, values: Sequence[Any]) -> str:
+        # An array in PostgreSQL's own notation: the driver would look at each element, statement by statement.
+        listed = "\0".join(map(str, values)).replace("\\", "\\\\").replace('"', '\\"')
+        return '{"' + listed.replace("\0", '","') + '"}'
+
     def _is_given_key(self) -> Condition:
         return self._messages.c.id == any_(bindparam("keys", type_=ARRAY(BIGINT)))
 
