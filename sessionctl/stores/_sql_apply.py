@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
-from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, func, select
+from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, func, null, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome
@@ -47,6 +47,7 @@ class SqlStore(SqlItemReader):
 
     _changes_with: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's execution options of a transaction that changes."""
+    _last_turn = 0
 
     @abstractmethod
     def _begin_change(self, connection: Connection) -> None:
@@ -63,6 +64,10 @@ class SqlStore(SqlItemReader):
     @abstractmethod
     def _clock(self) -> Any:
         """The server's clock this very moment, in whole microseconds of the Unix epoch."""
+
+    def _turn(self) -> Any:
+        """A number that each transaction that writes moves by one, wherever on the server; NULL where there is none."""
+        return null()
 
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
         """Lock the rows of these sessions and return the ids of those that nobody else had locked.
@@ -173,10 +178,17 @@ class SqlStore(SqlItemReader):
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
         rows = self._looking.run(connection, ids=self._given(ids)).all() if ids else ()
         found = {row[0]: row for row in rows}
+        if rows:
+            self._meet(rows[0][-1])
         idle = guard.min_idle // timedelta(microseconds=1)
         outcomes = {c.session_id: _judge(c, found.get(c.session_id), locked, idle) for c in changes}
         self.spent.check += time.monotonic() - started
         return outcomes
+
+    def _meet(self, turn: int | None) -> None:
+        """Others are at work where our last transaction was not the one just before this one."""
+        self.spent.met += turn is None or turn != self._last_turn + 1
+        self._last_turn = turn or 0
 
     def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[str]:
         lost = [session_id for session_id in ids if session_id in self._lost]
@@ -208,11 +220,11 @@ class SqlStore(SqlItemReader):
 
     @cached_property
     def _looking(self) -> Prepared:
-        """Of each session given: id, last append, items, newest key, newest item, clock; times in microseconds."""
+        """Of each session given: id, last append, items, newest key, newest item, clock, turn. In microseconds."""
         s, m = self._sessions.c, self._messages.c
         updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
         newest = self._newest(m.created_at)
-        columns = [func.count(m.id), func.max(m.id), self._microseconds(newest), self._clock()]
+        columns = [func.count(m.id), func.max(m.id), self._microseconds(newest), self._clock(), self._turn()]
         joined = self._sessions.join(self._messages, self._owns(), isouter=True)
         looking = select(s.session_id, self._microseconds(updated), *columns).select_from(joined)
         return self._prepared(self._current(looking.where(self._is_given(s.session_id)).group_by(s.session_id)))
@@ -283,7 +295,7 @@ def _judge(change: Change, row: Any, locked: Collection[str], idle: int) -> Outc
     """``row`` as ``_looking`` has it; ``idle`` in microseconds."""
     if row is None:
         return Outcome.MISSING
-    session_id, updated, items, newest_key, newest, clock = row
+    session_id, updated, items, newest_key, newest, clock, _ = row
     if session_id not in locked:
         return Outcome.ACTIVE
     if version_of(updated, newest_key, items) != change.version:

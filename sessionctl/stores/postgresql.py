@@ -72,7 +72,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=5000, largest=500, hold_s=0.025, gap_s=0.0, least=2000),
+        pace=Pace(first=5000, largest=1000, hold_s=0.025, gap_s=0.0, alone_hold_s=0.1, least=2000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
@@ -156,6 +156,9 @@ class Adapter(SqlStore):
 
     def _is_given(self, column: Expression) -> Condition:
         return column == any_(bindparam("ids", type_=ARRAY(String)))
+
+    def _turn(self) -> Expression:
+        return func.txid_current()
 
     def _given(self, values: Sequence[Any]) -> str:
         # An array in PostgreSQL's own notation: the driver would look at each element, statement by statement.
