@@ -176,7 +176,7 @@ class SqlStore(SqlItemReader):
         started = time.monotonic()
         locked = set(self._locked(connection, ids))
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        rows = self._looking.run(connection, ids=self._given(ids)).all() if ids else ()
+        rows = self._rechecking.run(connection, ids=self._given(ids)).all() if ids else ()
         found = {row[0]: row for row in rows}
         if rows:
             self._meet(rows[0][-1])
@@ -219,7 +219,7 @@ class SqlStore(SqlItemReader):
         return self._prepared(self._locking().with_for_update())
 
     @cached_property
-    def _looking(self) -> Prepared:
+    def _rechecking(self) -> Prepared:
         """Of each session given: id, last append, items, newest key, newest item, clock, turn. In microseconds."""
         s, m = self._sessions.c, self._messages.c
         updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
@@ -292,7 +292,7 @@ def _refusals_of(store: SqlStore) -> Iterator[None]:
 
 
 def _judge(change: Change, row: Any, locked: Collection[str], idle: int) -> Outcome:
-    """``row`` as ``_looking`` has it; ``idle`` in microseconds."""
+    """``row`` as ``_rechecking`` has it; ``idle`` in microseconds."""
     if row is None:
         return Outcome.MISSING
     session_id, updated, items, newest_key, newest, clock, _ = row
