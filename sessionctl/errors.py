@@ -69,6 +69,24 @@ class LedgerUnavailable(SessionctlError):
     code = "ledger_unavailable"
 
 
+class ArchiveMissing(SessionctlError):
+    """There is no archive at that place."""
+
+    code = "archive_missing"
+
+
+class ArchiveUnavailable(SessionctlError):
+    """The place of the archive cannot be read or written."""
+
+    code = "archive_unavailable"
+
+
+class ArchiveDamaged(SessionctlError):
+    """The archive is damaged."""
+
+    code = "archive_damaged"
+
+
 class StoreUnavailable(SessionctlError):
     """The store is missing, unreachable, or not one sessionctl understands."""
 

@@ -1,0 +1,394 @@
+"""The archive format ``sessionctl-archive/1``: its documentation and its only implementation.
+
+A file is UTF-8 JSON Lines, every line ended by LF, compressed as a whole by zstd, by gzip or not at all;
+the manifest is a frame (a gzip member) of its own, so that it can be read from the end. In this order:
+
+1. the header: ``{"sessionctl_archive": 1, "run_id", "segment", "created_at", "tool", "sdk", "command",
+   "store", "kind", "flavour", "zone", "selectors", "reason"}``;
+2. for each session, none twice:
+
+   * ``{"session": id, "version", "stamps": {"created", "updated"[, "created_at", "updated_at"]}, "extras": {}}``
+   * its items in the order of their keys, ``{"key", "stored_at"[, "at"], "data"}``. ``data`` is the last
+     key and holds the stored text verbatim: the text is what stands between ``,"data":`` and the final ``}``.
+     Text that is not one line of valid JSON stands as a string in ``text`` instead, invalid UTF-8 in ``b64``;
+   * ``{"end": id, "items", "bytes", "sha256"}``: the number of items, the octets of their stored texts, and
+     SHA-256 over the session's lines before this one;
+
+3. the manifest: ``{"manifest": {"sessions", "items", "bytes", "sha256"}}``, with SHA-256 over the header and
+   all ``end`` lines, each of which vouches for its session. A file without it is truncated.
+
+Lines are written without spaces between the tokens and in ASCII but for ``data``; what each field means
+is told by ``core.record``. No line is longer than ``MAX_LINE`` octets.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+from sessionctl.core.units import format_time, parse_time
+from sessionctl.errors import SessionctlError
+
+VERSION = 1
+MAX_LINE = 256 * 1024 * 1024
+_BLOCK = 512 * 1024
+"""Characters of items encoded at once."""
+_NAMELY = "sessionctl_archive"
+
+_quote = json.encoder.encode_basestring_ascii
+_parse_json = msgspec.json.Decoder(msgspec.Raw).decode
+"""Checks that a text is one JSON value, by the letter of RFC 8259, and builds nothing."""
+
+
+class Malformed(ValueError):
+    """A line that this format does not allow; says what is wrong with it."""
+
+
+class ItemTooLarge(SessionctlError):
+    """An item is larger than an archive can hold."""
+
+    code = "item_too_large"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Where an archive comes from.
+
+    ``segment`` counts the files of a run from 1. ``store`` is the masked address, ``selectors`` the selection
+    in sentences, ``zone`` the one in which the store's naive stamps were read (None: they are UTC), ``sdk`` the
+    oldest SDK release writing there, where it is known.
+    """
+
+    run_id: str
+    segment: int = 1
+    created_at: datetime
+    tool: str
+    sdk: str | None = None
+    command: str
+    store: str
+    kind: str
+    flavour: str
+    zone: str | None = None
+    selectors: tuple[str, ...] = ()
+    reason: str | None = None
+
+    def numbered(self, segment: int, created_at: datetime) -> Header:
+        """The same for another segment of the run."""
+        return replace(self, segment=segment, created_at=created_at)
+
+
+class Counts(NamedTuple):
+    """Sessions, their items, and the octets of the items' stored texts."""
+
+    sessions: int = 0
+    items: int = 0
+    bytes: int = 0
+
+    def plus(self, more: Counts) -> Counts:
+        return Counts(self.sessions + more.sessions, self.items + more.items, self.bytes + more.bytes)
+
+
+class Block(NamedTuple):
+    """Encoded lines of some items, and how many these are and how many octets their stored texts have."""
+
+    data: bytes
+    items: int
+    bytes: int
+
+
+class End(NamedTuple):
+    """What closes a session."""
+
+    id: str
+    items: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(NamedTuple):
+    """What closes a file."""
+
+    counts: Counts
+    sha256: str
+
+
+# -- encoding -------------------------------------------------------------------------------------------
+
+
+def encode_header(header: Header) -> bytes:
+    record = {field.name: getattr(header, field.name) for field in fields(header)}
+    return _line({_NAMELY: VERSION, **record, "created_at": format_time(header.created_at)})
+
+
+def encode_session(session: SessionRecord) -> bytes:
+    """Raises ValueError where ``extras`` are no JSON values."""
+    stamps = session.stamps
+    told = {"created": stamps.created, "updated": stamps.updated}
+    instants = {"created_at": stamps.created_at, "updated_at": stamps.updated_at}
+    told |= {name: at for name, at in instants.items() if at is not None}
+    return _line({"session": session.id, "version": session.version, "stamps": told, "extras": dict(session.extras)})
+
+
+def encode_end(end: End) -> bytes:
+    return _line({"end": end.id, "items": end.items, "bytes": end.bytes, "sha256": end.sha256})
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    return _line({"manifest": {**manifest.counts._asdict(), "sha256": manifest.sha256}})
+
+
+def encode_items(items: Iterable[StoredItem]) -> Iterator[Block]:
+    """The lines of ``items``, in blocks of about half a megabyte. Raises ItemTooLarge."""
+    lines: list[str] = []
+    chars = verbatim = apart = 0
+    for key, stored_at, at, text in items:
+        head = f'{{"key":{key if type(key) is int else _scalar(key)},"stored_at":{_scalar(stored_at)}'
+        if at is not None:
+            head += f',"at":{_quote(at)}'
+        if _is_line_of_json(text):
+            line = f'{head},"data":{text}}}\n'
+            verbatim += len(text)
+        else:
+            line = f"{head},{_as_string(text)}}}\n"
+            apart += octets(text)
+        lines.append(line)
+        chars += len(line)
+        if chars >= _BLOCK:
+            yield _block(lines, chars, verbatim, apart)
+            lines, chars, verbatim, apart = [], 0, 0, 0
+    if lines:
+        yield _block(lines, chars, verbatim, apart)
+
+
+def _block(lines: list[str], chars: int, verbatim: int, apart: int) -> Block:
+    data = "".join(lines).encode()
+    if len(data) > MAX_LINE and max(len(line.encode()) for line in lines) > MAX_LINE:
+        raise ItemTooLarge(f"an item is larger than the {MAX_LINE >> 20} MiB that a line of an archive can hold")
+    # Only verbatim texts can hold more than ASCII: what the encoding added to the length, it added to them.
+    return Block(data, len(lines), verbatim + apart + len(data) - chars)
+
+
+def octets(text: str) -> int:
+    """Octets of a stored text that carries invalid UTF-8 by surrogate escapes."""
+    return len(text) if text.isascii() else len(_stored_bytes(text) or text.encode("utf-8", "surrogatepass"))
+
+
+def _is_line_of_json(text: str) -> bool:
+    try:
+        _parse_json(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return _is_lenient_json(text)
+    return "\n" not in text and "\r" not in text
+
+
+def _is_lenient_json(text: str) -> bool:
+    r"""JSON that the strict parser refuses for a lone ``\ud83d`` in it, which the grammar allows."""
+    if "\\u" not in text or "\n" in text or "\r" in text:
+        return False
+    try:
+        text.encode()
+        json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _as_string(text: str) -> str:
+    raw = _stored_bytes(text)
+    if raw is None or _is_utf8(text):
+        return f'"text":{_quote(text)}'
+    return f'"b64":"{base64.b64encode(raw).decode()}"'
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stored_bytes(text: str) -> bytes | None:
+    """The octets that ``text`` stands for; None where it stands for none (halves of a pair no store can hold)."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None
+    return raw if raw.decode("utf-8", "surrogateescape") == text else None
+
+
+def _scalar(value: str | int | None) -> str:
+    return "null" if value is None else _quote(value) if isinstance(value, str) else str(int(value))
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+# -- decoding: lines come without their LF, and each function raises Malformed ---------------------------------
+
+
+_HEAD = msgspec.defstruct(
+    "_HEAD",
+    [("key", int | str | None), ("stored_at", str | None), ("at", str | None, None)],
+    forbid_unknown_fields=True,
+)
+_DATA = b',"data":'
+_parse_head = msgspec.json.Decoder(_HEAD).decode
+
+
+def is_session(line: bytes) -> bool:
+    return line.startswith(b'{"session":')
+
+
+def is_item(line: bytes) -> bool:
+    return line.startswith(b'{"key":')
+
+
+def is_end(line: bytes) -> bool:
+    return line.startswith(b'{"end":')
+
+
+def is_manifest(line: bytes) -> bool:
+    return line.startswith(b'{"manifest":')
+
+
+def decode_header(line: bytes) -> Header:
+    """Says so where the version is one that this release does not know."""
+    record = _object(line)
+    if _NAMELY not in record:
+        raise Malformed("this is not a sessionctl archive")
+    version = record.pop(_NAMELY)
+    if version != VERSION or isinstance(version, bool):
+        raise Malformed(f"its format is version {version!r}, this release reads {VERSION}")
+    known = {field.name for field in fields(Header)}
+    try:
+        told: dict[str, Any] = {name: record[name] for name in known}
+        header = Header(**told | {"created_at": parse_time(told["created_at"]), "selectors": tuple(told["selectors"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise Malformed(f"the header is incomplete or wrong: {error}") from None
+    texts = (header.run_id, header.tool, header.command, header.store, header.kind, header.flavour, *header.selectors)
+    options = (header.sdk, header.zone, header.reason)
+    if not (
+        isinstance(record["selectors"], list)
+        and all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in options)
+        and _is_count(header.segment)
+    ):
+        raise Malformed("the header is wrong: a value is not of its kind")
+    return header
+
+
+def decode_session(line: bytes) -> SessionRecord:
+    record = _object(line)
+    stamps = record.get("stamps")
+    if (
+        record.keys() != {"session", "version", "stamps", "extras"}
+        or not isinstance(stamps, dict)
+        or not isinstance(record["extras"], dict)
+        or not {"created", "updated"} <= stamps.keys() <= {"created", "updated", "created_at", "updated_at"}
+        or not all(value is None or isinstance(value, str) for value in stamps.values())
+        or not all(isinstance(record[name], str) for name in ("session", "version"))
+    ):
+        raise Malformed("the line of a session is malformed")
+    return SessionRecord(
+        id=record["session"], version=record["version"], stamps=Stamps(**stamps), extras=record["extras"]
+    )
+
+
+def decode_item(line: bytes) -> StoredItem:
+    cut = line.find(_DATA)
+    if cut < 0:
+        return _decode_apart(line)
+    try:
+        head = _parse_head(line[:cut] + b"}")
+        item = StoredItem(head.key, head.stored_at, head.at, _decode_data(line[cut + len(_DATA) : -1]))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        record = _object(line[:cut] + b"}")
+        item = _item(record, _decode_data(line[cut + len(_DATA) : -1]))
+    if line[-1] != ord("}"):
+        raise Malformed("the line of an item does not end")
+    return item
+
+
+def _decode_data(raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise Malformed("the data of an item is not UTF-8") from None
+    try:
+        _parse_json(text)
+    except msgspec.DecodeError:
+        if not _is_lenient_json(text):
+            raise Malformed("the data of an item is not JSON") from None
+    except RecursionError:
+        pass  # how deep the parser gets depends on who calls it: the digest vouches for this text
+    return text
+
+
+def _decode_apart(line: bytes) -> StoredItem:
+    record = _object(line)
+    form = next((name for name in ("text", "b64") if isinstance(record.get(name), str)), None)
+    if form is None:
+        raise Malformed("the line of an item has no text")
+    value = record.pop(form)
+    try:
+        text = value if form == "text" else base64.b64decode(value, validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        raise Malformed("the bytes of an item are not base64") from None
+    return _item(record, text)
+
+
+def _item(record: Mapping[str, Any], text: str) -> StoredItem:
+    key, stored_at, at = (record.get(name) for name in ("key", "stored_at", "at"))
+    if (
+        not {"key", "stored_at"} <= record.keys() <= {"key", "stored_at", "at"}
+        or isinstance(key, bool)
+        or not isinstance(key, int | str | None)
+        or not all(value is None or isinstance(value, str) for value in (stored_at, at))
+    ):
+        raise Malformed("the line of an item is malformed")
+    return StoredItem(key, stored_at, at, text)
+
+
+def decode_end(line: bytes) -> End:
+    record = _object(line)
+    if record.keys() != {"end", "items", "bytes", "sha256"} or not (
+        _is_count(record["items"]) and _is_count(record["bytes"]) and isinstance(record["end"], str)
+    ):
+        raise Malformed("the last line of a session is malformed")
+    return End(record["end"], record["items"], record["bytes"], str(record["sha256"]))
+
+
+def decode_manifest(line: bytes) -> Manifest:
+    record = _object(line).get("manifest")
+    names = ("sessions", "items", "bytes")
+    if not isinstance(record, dict) or not all(_is_count(record.get(name)) for name in names):
+        raise Malformed("the manifest is malformed")
+    return Manifest(Counts(*(record[name] for name in names)), str(record.get("sha256")))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Malformed("a line is not JSON") from None
+    if not isinstance(record, dict):
+        raise Malformed("a line is not a JSON object")
+    return record

@@ -1,0 +1,266 @@
+"""Reading archives: every line checked on the way, and no session handed out before its digest was.
+
+What is wrong is raised as ArchiveDamaged, naming file and line. Memory stays bounded whatever the file
+holds: items of a large session wait on disk for their end line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import IO, BinaryIO, Self
+
+from sessionctl.archive import format as form
+from sessionctl.archive.codecs import Compression, Unsound, decompressed, recognised, unfold
+from sessionctl.archive.format import Counts, End, Header, Malformed, Manifest
+from sessionctl.archive.places import Place, place
+from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
+from sessionctl.errors import ArchiveDamaged
+
+_IN_MEMORY = 8 * 1024 * 1024
+"""Octets of one session's texts kept in memory."""
+_HASHED = 512 * 1024
+_TAIL = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A sound archive. ``sha256`` and ``size`` are those of the file as it lies there."""
+
+    header: Header
+    counts: Counts
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What an archive says of itself, unverified; ``manifest`` None: it is truncated or damaged."""
+
+    header: Header
+    manifest: Manifest | None
+    size: int
+
+
+class ArchiveReader:
+    """One archive file, opened; ``header`` is read. Close it, or use it as a context manager.
+
+    ``manifest`` is there once all sessions were read and it agreed with them. Who must not act on half of
+    a file calls ``verify`` first. Raises ArchiveMissing, ArchiveUnavailable, ArchiveDamaged.
+    """
+
+    def __init__(self, address: str | Place) -> None:
+        self._place = place(address) if isinstance(address, str) else address
+        self._number = 0
+        self._source = _Hashed(self._place.open())
+        self._lines = _lines(decompressed(self._source))  # type: ignore[arg-type] # it reads, and that is all
+        self.manifest: Manifest | None = None
+        try:
+            with self._placed():
+                first = self._next() or b""
+                self.header = form.decode_header(first)
+        except BaseException:
+            self.close()
+            raise
+        self._ends = hashlib.sha256(first + b"\n")
+
+    def sessions(self) -> Iterator[WholeSession]:
+        """The sessions in order, each checked whole; the items of one are read before the next is asked for."""
+        for session, kept in self._checked(keep=True):
+            with closing(kept):
+                yield WholeSession(session, kept.items())
+
+    def verified(self) -> Verified:
+        """Read and check all that was not read yet; nothing is kept."""
+        for _, kept in self._checked(keep=False):
+            kept.close()
+        counts = self.manifest.counts if self.manifest else Counts()
+        return Verified(
+            header=self.header, counts=counts, sha256=self._source.digest.hexdigest(), size=self._source.size
+        )
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _checked(self, *, keep: bool) -> Iterator[tuple[SessionRecord, _Kept]]:
+        seen: set[str] = set()
+        counts = Counts()
+        with self._placed():
+            while (line := self._next()) is not None:
+                if form.is_manifest(line):
+                    self._finish(form.decode_manifest(line), counts)
+                    return
+                if not form.is_session(line):
+                    raise Malformed("a session should begin here")
+                session = form.decode_session(line)
+                if session.id in seen:
+                    raise Malformed(f"the session {session.id!r} is here a second time")
+                seen.add(session.id)
+                kept, read = self._session(session, line, keep=keep)
+                counts = counts.plus(read)
+                yield session, kept
+            raise Malformed("it ends without a manifest: it is truncated or was never finished")
+
+    def _session(self, session: SessionRecord, first: bytes, *, keep: bool) -> tuple[_Kept, Counts]:
+        digest, unhashed, waiting = hashlib.sha256(), [first], len(first)
+        kept, items, size = _Kept(), 0, 0
+        try:
+            while (line := self._next()) is not None and form.is_item(line):
+                item = form.decode_item(line)
+                octets = form.octets(item.text)
+                items, size = items + 1, size + octets
+                if keep:
+                    kept.add(item, octets)
+                unhashed.append(line)
+                waiting += len(line)
+                if waiting >= _HASHED:
+                    digest.update(b"\n".join((*unhashed, b"")))
+                    unhashed, waiting = [], 0
+            digest.update(b"\n".join((*unhashed, b"")) if unhashed else b"")
+            self._end(line, End(session.id, items, size, digest.hexdigest()))
+        except BaseException:
+            kept.close()
+            raise
+        return kept, Counts(1, items, size)
+
+    def _end(self, line: bytes | None, expected: End) -> None:
+        if line is None:
+            raise Malformed(f"the session {expected.id!r} does not end")
+        if not form.is_end(line):
+            raise Malformed(f"an item of the session {expected.id!r}, or its end, belongs here")
+        if form.decode_end(line) != expected:
+            raise Malformed(f"the session {expected.id!r} is not what was archived")
+        self._ends.update(line + b"\n")
+
+    def _finish(self, manifest: Manifest, counts: Counts) -> None:
+        if manifest != Manifest(counts, self._ends.hexdigest()):
+            raise Malformed("the manifest does not agree with what is here")
+        if self._next() is not None:
+            raise Malformed("something follows the manifest")
+        self.manifest = manifest
+
+    def _next(self) -> bytes | None:
+        self._number += 1
+        return next(self._lines, None)
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        try:
+            yield
+        except Unsound as error:
+            raise ArchiveDamaged(f"{self._place}, near line {self._number}: {error}") from error
+        except Malformed as error:
+            raise ArchiveDamaged(f"{self._place}, line {self._number}: {error}") from error
+
+
+def verify(address: str | Place) -> Verified:
+    """Read one archive file from end to end and check all of it. Raises as ``ArchiveReader`` does."""
+    with ArchiveReader(address) as reader:
+        return reader.verified()
+
+
+def glance(address: str | Place) -> Glance:
+    """What a file says of itself, from its two ends: quick at any size, and nothing between is checked."""
+    at = place(address) if isinstance(address, str) else address
+    with ArchiveReader(at) as reader:
+        header = reader.header
+    size = at.size()
+    with closing(at.open()) as file:
+        start = file.read(4)
+        file.seek(max(size - _TAIL, 0))
+        tail = file.read(_TAIL)
+    return Glance(header=header, manifest=_last_manifest(tail, recognised(start)), size=size)
+
+
+def _last_manifest(tail: bytes, compression: Compression) -> Manifest | None:
+    """The manifest is a frame of its own, and its line the only one that can begin so."""
+    magic = compression.magic or b'{"manifest":'
+    at = tail.rfind(magic)
+    while at >= 0:
+        try:
+            line = unfold(tail[at:], compression)
+            if form.is_manifest(line) and line.endswith(b"\n"):
+                return form.decode_manifest(line[:-1])
+        except (Malformed, Unsound):
+            pass  # these bytes only look like the start of a frame
+        at = tail.rfind(magic, 0, at)
+    return None
+
+
+class _Hashed:
+    """A source that hashes and counts what is read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        self.size += len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Kept:
+    """Items that wait for their session's end line: in memory, and beyond a size in a file without a name."""
+
+    def __init__(self) -> None:
+        self._items: list[StoredItem] = []
+        self._octets = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, item: StoredItem, octets: int) -> None:
+        self._items.append(item)
+        self._octets += octets
+        if self._octets > _IN_MEMORY:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
+        for block in form.encode_items(self._items):
+            self._file.write(block.data)
+        self._items, self._octets = [], 0
+
+    def items(self) -> Iterator[StoredItem]:
+        if self._file is not None:
+            self._file.seek(0)
+            for line in self._file:
+                yield form.decode_item(line[:-1])
+        yield from self._items
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines without their LF. A line that grows too long is refused before it is put together."""
+    parts: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        *whole, rest = chunk.split(b"\n")
+        if whole and parts:
+            whole[0] = b"".join((*parts, whole[0]))
+            parts, length = [], 0
+        yield from whole
+        if rest:
+            parts.append(rest)
+            length += len(rest)
+            if length > form.MAX_LINE:
+                raise Malformed(f"it is longer than {form.MAX_LINE >> 20} MiB")
+    if parts:
+        raise Malformed("it is cut off")

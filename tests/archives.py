@@ -1,0 +1,63 @@
+"""Archives for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sessionctl.archive.codecs import Compression
+from sessionctl.archive.format import Header
+from sessionctl.archive.reader import ArchiveReader
+from sessionctl.archive.writer import Sealed, create_archive
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+
+Content = list[tuple[SessionRecord, list[StoredItem]]]
+
+
+def header(**changes: Any) -> Header:
+    facts: dict[str, Any] = {
+        "run_id": "r1",
+        "created_at": datetime(2026, 11, 23, 12, tzinfo=UTC),
+        "tool": "0.1.0",
+        "sdk": None,
+        "command": "purge",
+        "store": "postgresql://app:***@db/agents",
+        "kind": "postgresql",
+        "flavour": "SQLAlchemySession",
+        "zone": "Europe/Berlin",
+        "selectors": ("last activity at or before 2026-10-24",),
+        "reason": "retention",
+    }
+    return Header(**facts | changes)
+
+
+def session(name: str = "user-1:help", **changes: Any) -> SessionRecord:
+    stamps = Stamps(created="2026-01-01 10:00:00", updated="2026-01-02 10:00:00")
+    return SessionRecord(**{"id": name, "version": "v1", "stamps": stamps, "extras": {}} | changes)
+
+
+def item(key: int | str | None, text: str, stored_at: str | None = "2026-01-01 10:00:00") -> StoredItem:
+    return StoredItem(key, stored_at, None, text)
+
+
+SMALL: Content = [
+    (session("user-1:help"), [item(1, '{"role": "user", "content": "héllo"}'), item(2, "not JSON"), item(5, "{}")]),
+    (session("empty"), []),
+    (session("user-2", extras={"ttl": 60, "rows": [{"turn": 1}]}), [item(9, '{"n":1}'), item(None, "\udcff", None)]),
+]
+
+
+def archive(
+    path: Path, content: Iterable[tuple[SessionRecord, Sequence[StoredItem]]] = SMALL, compression: str = "zstd"
+) -> Sealed:
+    with create_archive(str(path), header(), Compression(compression)) as writer:
+        for record, items in content:
+            writer.add(record, items)
+        return writer.seal()
+
+
+def content_of(path: Path) -> Content:
+    with ArchiveReader(str(path)) as reader:
+        return [(record, list(items)) for record, items in reader.sessions()]
