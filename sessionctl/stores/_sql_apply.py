@@ -16,13 +16,14 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
-from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, func, null, select
+from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome
 from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
 from sessionctl.stores._sql_items import SqlItemReader
+from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 
 _KEYS = 1000
 
@@ -128,9 +129,11 @@ class SqlStore(SqlItemReader):
     def _attempt(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
         """One transaction. What a lost connection of ours may still hold is waited for, not passed over."""
         ids = self._storable(sorted({change.session_id for change in changes}))
+        due = self._recent.due()
         with self._connected(ids) as connection:
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
+            given_back = self._give_back(connection, due)
             outcomes = self._look_again(connection, changes, ids, guard)
             checked = time.monotonic()
             doomed = [session_id for session_id, outcome in outcomes.items() if outcome is Outcome.DONE]
@@ -142,7 +145,58 @@ class SqlStore(SqlItemReader):
             self.spent.delete += time.monotonic() - checked
         in_doubt = [session_id for session_id in ids if self._lost.pop(session_id, False)]
         gone_before = [session_id for session_id in in_doubt if outcomes[session_id] is Outcome.MISSING]
-        return _one_each(changes, outcomes | dict.fromkeys(gone_before, Outcome.DONE))
+        outcomes |= dict.fromkeys(gone_before, Outcome.DONE)
+        self._recent.looked_at(due, given_back)
+        if not self._layout.cascades:
+            self._recent.add([session_id for session_id in ids if outcomes[session_id] is Outcome.DONE])
+        return _one_each(changes, outcomes)
+
+    # --- rows for items that an append left without one -----------------------------------------
+
+    @cached_property
+    def _recent(self) -> RecentlyDeleted:
+        return RecentlyDeleted()
+
+    def settle(self) -> int:
+        if due := self._recent.due(everything=True):
+            self.spent.tidy += self._recent.wait()
+            with self._translated(), self._connected(()) as connection:
+                connection.execution_options(**self._changes_with)
+                self._begin_change(connection)
+                given_back = self._give_back(connection, due)
+                connection.commit()
+            self._recent.looked_at(due, given_back)
+        return self._recent.given_back
+
+    def _give_back(self, connection: Connection, due: Sequence[Deleted]) -> int:
+        """Insert the rows that are missing; how many that were. Nobody waits for what is not there."""
+        found = 0
+        for some in chunked(ids_of(due), _KEYS):
+            missing = self._rowless.run(connection, ids=self._given(some)).scalars().all()
+            if missing:
+                found += self._restoring.run(connection, ids=self._given(missing)).rowcount
+        return found
+
+    def _of_rowless(self, *columns: Any) -> Select[Any]:
+        """``columns`` of the items that have no session's row, for each of the ids given."""
+        m = self._messages.c
+        owned = exists(select(1).select_from(self._sessions).where(self._owns()).correlate(self._messages))
+        return select(m.session_id, *columns).where(self._is_given(m.session_id), ~owned).group_by(m.session_id)
+
+    @cached_property
+    def _rowless(self) -> Prepared:
+        return self._prepared(self._of_rowless())
+
+    @cached_property
+    def _restoring(self) -> Prepared:
+        """With the stamps that the SDK would have written; where a writer was faster, its row stays."""
+        created = self._messages.c.created_at
+        rows = self._of_rowless(func.min(created), func.max(created))
+        return self._prepared(self._inserting(rows, ["session_id", "created_at", "updated_at"]))
+
+    @abstractmethod
+    def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
+        """Insert ``rows`` into the sessions table, but for those that are there by then."""
 
     def _storable(self, ids: list[str]) -> list[str]:
         # Nearly always all of them; asked for all at once, that costs nothing.

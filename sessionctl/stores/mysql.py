@@ -30,6 +30,7 @@ from sqlalchemy import (
     collate,
     exists,
     func,
+    insert,
     literal,
     literal_column,
     or_,
@@ -269,6 +270,9 @@ class Adapter(SqlStore):
         name = self._engine.dialect.identifier_preparer.format_table(table)
         statement = f"DELETE t FROM {name} t FORCE INDEX ({_quoted(index)}) WHERE t.{column} IN "
         return text(statement.replace(":", "\\:") + f":{values}")
+
+    def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
+        return insert(self._sessions).prefix_with("IGNORE").from_select(columns, rows)
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS

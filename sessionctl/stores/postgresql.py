@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from sqlalchemy import (
+    ClauseElement,
     Column,
     Connection,
     CursorResult,
     DateTime,
+    Select,
     String,
     and_,
     any_,
@@ -30,7 +32,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, insert
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
@@ -212,6 +214,9 @@ class Adapter(SqlStore):
 
     def _clock(self) -> Expression:
         return self._microseconds(func.clock_timestamp())
+
+    def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
+        return insert(self._sessions).from_select(columns, rows).on_conflict_do_nothing()
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         state = getattr(error.orig, "sqlstate", None) or ""

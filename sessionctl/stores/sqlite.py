@@ -42,7 +42,7 @@ from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted, read_layout
-from sessionctl.stores._sqlite_parents import Parents
+from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_values import (
     among,
@@ -57,6 +57,7 @@ from sessionctl.stores._sqlite_values import (
 )
 from sessionctl.stores._sqlite_whole import items_of, put_session, record_of
 from sessionctl.stores.base import Store
+from sessionctl.stores.recently import RecentlyDeleted, ids_of
 from sessionctl.stores.recheck import verdicts
 
 _SCAN_ABOVE = 20_000
@@ -90,7 +91,7 @@ class Adapter(Store):
             self._file.close()
             raise
         self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
-        self._parents = Parents(self._layout)
+        self._recent = RecentlyDeleted()
 
     def now(self) -> datetime:
         return _known(self._file.row(_NOW)[0])
@@ -205,7 +206,7 @@ class Adapter(Store):
             return self._applied(changes, guard, one_by_one=True)
 
     def _applied(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
-        ids, due = [change.session_id for change in changes], self._parents.due()
+        ids, due = [change.session_id for change in changes], self._recent.due()
         with self._file.transaction(self.spent) as connection:
             locked = time.monotonic()
             now = _known(connection.execute(_NOW).fetchone()[0])
@@ -214,24 +215,23 @@ class Adapter(Store):
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
             outcomes = verdicts(changes, present, now - guard.min_idle)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
-            given_back = self._parents.give_back(connection, due)
+            given_back = give_back(connection, self._layout, ids_of(due))
             checked = time.monotonic()
             refused = delete_sessions(connection, self._layout, doomed, one_by_one=one_by_one)
             self.spent.check += checked - locked
             self.spent.delete += time.monotonic() - checked
-        self._parents.looked_at(due, given_back)
-        self._parents.deleted([session_id for session_id in doomed if session_id not in refused])
+        self._recent.looked_at(due, given_back)
+        if self._layout.flavour == "SQLAlchemySession":  # the others insert the row themselves, in one transaction
+            self._recent.add([session_id for session_id in doomed if session_id not in refused])
         return [Outcome.FAILED if id_ in refused else outcome for id_, outcome in zip(ids, outcomes, strict=True)]
 
     def settle(self) -> int:
-        if due := self._parents.due(everything=True):
-            began = time.monotonic()
-            time.sleep(self._parents.wait_s)
-            self.spent.tidy += time.monotonic() - began
+        if due := self._recent.due(everything=True):
+            self.spent.tidy += self._recent.wait()
             with self._file.transaction(self.spent) as connection:
-                given_back = self._parents.give_back(connection, due)
-            self._parents.looked_at(due, given_back)
-        return self._parents.given_back
+                given_back = give_back(connection, self._layout, ids_of(due))
+            self._recent.looked_at(due, given_back)
+        return self._recent.given_back
 
     def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
         if self._layout.frozen:

@@ -27,14 +27,18 @@ def _stale(name: str, request: pytest.FixtureRequest) -> Iterator[SdkCase]:
         yield case
 
 
-@pytest.fixture
+@pytest.fixture(params=["sqlite-sqlalchemy", "mariadb-no-fk"])
 def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
-    yield from _stale("sqlite-sqlalchemy", request)
+    yield from _stale(request.param, request)
 
 
 @pytest.fixture
 def plain(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
     yield from _stale("sqlite", request)
+
+
+def url_of(case: SdkCase) -> str:
+    return case.address.url if case.address.path is None else f"sqlite:///{case.address.path}"
 
 
 def delete(store: Store, session_id: str) -> Outcome:
@@ -45,7 +49,7 @@ def delete(store: Store, session_id: str) -> Outcome:
 
 def deleted_in_the_window(case: SdkCase, old_sdk: SdkProcess, store: Store) -> HeldAppend:
     """An append that found the row of ``stale``, which then went; it is still held."""
-    held = old_sdk.begin_add(f"sqlite:///{case.address.path}", "stale", NEW, hold="parent", kind="SQLAlchemySession")
+    held = old_sdk.begin_add(url_of(case), "stale", NEW, hold="parent", kind="SQLAlchemySession")
     held.wait_holding()
     assert case.remains("stale") == {"agent_sessions", "agent_messages"}
     assert delete(store, "stale") is Outcome.DONE
@@ -97,7 +101,7 @@ def test_an_append_that_takes_its_time_is_found_by_a_second_look(case: SdkCase, 
 def test_an_append_after_the_deletion_needs_nothing(case: SdkCase, old_sdk: SdkProcess) -> None:
     with case.open() as store:
         assert delete(store, "stale") is Outcome.DONE
-        old_sdk.add(f"sqlite:///{case.address.path}", "stale", NEW, kind="SQLAlchemySession")
+        old_sdk.add(url_of(case), "stale", NEW, kind="SQLAlchemySession")
         assert store.settle() == 0
         is_whole_again(case)
 
