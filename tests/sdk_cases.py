@@ -14,10 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import pytest
 from mysql_tables import create_mysql_tables
 from servers import mysql_connect, postgres_connect
 
@@ -72,6 +71,21 @@ class SdkCase(ABC):
 
     def write(self, session_id: str, *batches: Sequence[JsonObject]) -> None:
         self._call(session_id, *(lambda session, batch=batch: session.add_items(list(batch)) for batch in batches))
+
+    def multiply(self, session_id: str, copies: Sequence[str]) -> None:
+        """Copy a session row by row, which is a hundred times faster than appending to each."""
+        for start in range(0, len(copies), 400):  # SQLite takes 500 terms
+            names = " UNION ALL ".join(f"SELECT '{name}' AS name" for name in copies[start : start + 400])
+            for table, columns in (
+                ("agent_sessions", "created_at, updated_at"),
+                ("agent_messages", "message_data, created_at"),
+            ):
+                own = "s.session_id" if table == "agent_sessions" else "s.id"
+                self.execute(
+                    f"INSERT INTO {table} (session_id, {columns}) SELECT n.name, {columns} FROM ({names}) n, {table} s "
+                    f"WHERE s.session_id = ? ORDER BY n.name, {own}",
+                    session_id,
+                )
 
     def read(self, session_id: str) -> list[Any]:
         return list(self._call(session_id, lambda session: session.get_items())[0])
@@ -182,6 +196,27 @@ class SqliteCase(SdkCase):
             return False
         self.execute("UPDATE agent_sessions SET updated_at = NULL, created_at = NULL WHERE session_id = ?", session_id)
         return True
+
+    def multiply(self, session_id: str, copies: Sequence[str]) -> None:
+        super().multiply(session_id, copies)
+        if self._class != "AdvancedSQLiteSession":
+            return
+        self.execute(
+            "INSERT INTO message_structure (session_id, message_id, branch_id, message_type, sequence_number, "
+            "user_turn_number, branch_turn_number, tool_name, created_at) "
+            "SELECT m.session_id, m.id, v.branch_id, v.message_type, v.sequence_number, "
+            "v.user_turn_number, v.branch_turn_number, v.tool_name, v.created_at FROM "
+            "(SELECT *, row_number() OVER (PARTITION BY session_id ORDER BY id) AS place FROM agent_messages) m "
+            "JOIN message_structure v ON v.sequence_number = m.place "
+            "WHERE v.session_id = ? AND m.session_id NOT IN (SELECT session_id FROM message_structure) ORDER BY m.id",
+            session_id,
+        )
+        for table, column in (("branch_reservations", "branch_id"), ("session_clear_generations", "generation")):
+            self.execute(
+                f"INSERT OR IGNORE INTO {table} (session_id, {column}) "
+                f"SELECT s.session_id, v.{column} FROM agent_sessions s, {table} v WHERE v.session_id = ?",
+                session_id,
+            )
 
     def fingerprint(self) -> object:
         """All files by name and bytes; ``-shm`` by name only: readers beside a writer mark their place in it."""
@@ -311,19 +346,25 @@ def _link(entry: Path) -> str:
         return ""
 
 
+class Fixtures(Protocol):
+    """Where a case gets its directory or database: a test's request, or whatever stands for it outside of pytest."""
+
+    def getfixturevalue(self, argname: str) -> Any: ...
+
+
 @dataclass(frozen=True)
 class CaseMaker:
     """A named kind of store; ``--stores`` chooses by the name."""
 
     name: str
-    make: Callable[[pytest.FixtureRequest], SdkCase]
+    make: Callable[[Fixtures], SdkCase]
 
 
-def _sqlite(session_class: str) -> Callable[[pytest.FixtureRequest], SdkCase]:
+def _sqlite(session_class: str) -> Callable[[Fixtures], SdkCase]:
     return lambda request: SqliteCase(request.getfixturevalue("tmp_path") / "store", session_class)
 
 
-def _mariadb(distinct: Collection[str], **variant: Any) -> Callable[[pytest.FixtureRequest], SdkCase]:
+def _mariadb(distinct: Collection[str], **variant: Any) -> Callable[[Fixtures], SdkCase]:
     return lambda request: MariadbCase(request.getfixturevalue("mysql_url"), distinct, **variant)
 
 
@@ -340,7 +381,7 @@ CASES = [
 
 
 @contextlib.contextmanager
-def made(maker: CaseMaker, request: pytest.FixtureRequest) -> Iterator[SdkCase]:
+def made(maker: CaseMaker, request: Fixtures) -> Iterator[SdkCase]:
     """The case, which lets go of everything at the end of the block."""
     case = maker.make(request)
     try:
@@ -350,21 +391,8 @@ def made(maker: CaseMaker, request: pytest.FixtureRequest) -> Iterator[SdkCase]:
 
 
 def fill(case: SdkCase, ids: Sequence[str], items: Sequence[JsonObject], *, idle: timedelta) -> None:
-    """Many equal sessions: one by the SDK, and copies of its rows, which is faster than as many appends."""
+    """Many equal sessions."""
     ago = datetime.now(UTC).replace(microsecond=0) - idle
-    case.write("seed", items)
-    case.stamp("seed", updated_at=ago, created_at=ago)
-    for start in range(0, len(ids), 400):  # SQLite takes 500 terms
-        names = " UNION ALL ".join(f"SELECT '{session_id}' AS name" for session_id in ids[start : start + 400])
-        case.execute(
-            "INSERT INTO agent_sessions (session_id, created_at, updated_at) SELECT n.name, s.created_at, s.updated_at "
-            f"FROM ({names}) n, (SELECT * FROM agent_sessions WHERE session_id = 'seed') s"
-        )
-    case.execute(
-        "INSERT INTO agent_messages (session_id, message_data, created_at) "
-        "SELECT n.session_id, m.message_data, m.created_at FROM agent_sessions n, "
-        "agent_sessions s, agent_messages m WHERE n.session_id <> 'seed' AND n.updated_at = s.updated_at "
-        "AND s.session_id = 'seed' AND m.session_id = 'seed' ORDER BY n.session_id, m.id"
-    )
-    for table in ("agent_messages", "agent_sessions"):
-        case.execute(f"DELETE FROM {table} WHERE session_id = 'seed'")
+    case.write(ids[0], items)
+    case.stamp(ids[0], updated_at=ago, created_at=ago)
+    case.multiply(ids[0], ids[1:])

@@ -118,6 +118,10 @@ class LiveWriter:
         goal = len(self.appends) + count
         self.process._wait(lambda: len(self.appends) >= goal or None, timeout, f"{count} appends")
 
+    def aim(self, places: range) -> None:
+        """Where a run that was started ``aimed`` chooses among its sessions from now on; it rests while empty."""
+        self.process.start("aim", run=self.run, first=places.start, last=places.stop, of=places.step)
+
     def stop(self) -> list[Append]:
         """End after the append under way; all appends."""
         self.process.call("stop", run=self.run)
@@ -162,12 +166,20 @@ class SdkProcess:
         return Pending(process=self, number=self._command(do, arguments))
 
     def add(self, url: str, session: str, items: Sequence[JsonObject], **how: Any) -> None:
-        """``add_items``; ``how``: ``kind`` (a session class's name) and ``tables`` (sessions, messages)."""
+        """``add_items``; ``how``: ``kind`` (a session class's name), ``tables`` (sessions, messages), ``tables_exist``
+        (SQLAlchemySession need not look for them)."""
         self.call("add", url=url, session=session, items=list(items), **how)
 
     def get(self, url: str, session: str, **how: Any) -> list[Any]:
         result: list[Any] = self.call("get", url=url, session=session, **how)
         return result
+
+    def read(self, url: str, sessions: Sequence[str], **how: Any) -> dict[str, list[Any]]:
+        """``get`` of many sessions, with an object for each that is closed again."""
+        found: dict[str, list[Any]] = {}
+        for start in range(0, len(sessions), 500):
+            found |= self.call("read", url=url, sessions=list(sessions[start : start + 500]), **how)
+        return found
 
     def pop(self, url: str, session: str, **how: Any) -> Any:
         return self.call("pop", url=url, session=session, **how)
@@ -194,7 +206,11 @@ class SdkProcess:
         items_per_append: int = 1,
         **how: Any,
     ) -> Iterator[LiveWriter]:
-        """A writer at work for the time of the block: on ``sessions`` in turn, or on ``fresh`` new ones at random."""
+        """A writer at work for the time of the block: on ``sessions`` in turn, or on ``fresh`` new ones at random.
+
+        ``how`` may also hold ``at_random`` (choose among ``sessions``, by ``seed``), ``aimed`` (the same, but only
+        among those that ``LiveWriter.aim`` names) and ``keep`` (how many sessions it leaves open).
+        """
         arguments = {"url": url, "sessions": list(sessions) if sessions else None, "fresh": fresh, "think_s": think_s}
         number = self._command("run", arguments | {"items_per_append": items_per_append} | how, run=True)
         writer = self._runs[number]

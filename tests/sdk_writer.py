@@ -4,7 +4,9 @@ It needs nothing but the SDK and its drivers, of any release since 0.19. Command
 answers and events go out as JSON lines:
 
 * ``add``, ``get``, ``pop``, ``clear``: the session's own methods.
-* ``run`` appends again and again until ``stop``, and reports each append as an event.
+* ``run`` appends again and again until ``stop``, and reports each append as an event. With ``aimed`` it
+  chooses among those of its ``sessions`` that ``aim`` named last (places ``first`` to ``last``, last
+  excluded, of them every ``of``-th), and rests while there are none.
 * An ``add`` with ``hold`` stops inside its transaction at that point, says so by an event, and goes on
   after ``go``: ``begin`` (before its first statement), ``parent`` (its session row was looked for, its
   items are not yet inserted), ``items`` (they are, its session row not yet touched for the last
@@ -27,6 +29,7 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -157,25 +160,73 @@ def sqlite_path(url: str) -> str:
     return url.split("://", 1)[1].removeprefix("/") if "://" in url else url
 
 
+@dataclass
+class Run:
+    """A run of appends under way."""
+
+    command: Command
+    pick: random.Random
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    aim: range = range(0)
+    aimed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    async def next_session(self, number: int) -> str | None:
+        """The session to append to now; None when it is to stop."""
+        ids = self.command.get("sessions")
+        if not ids:
+            return f"live-{self.pick.randrange(self.command['fresh'])}-{self.command['id']}"
+        if self.command.get("aimed"):
+            await self.aimed.wait()
+            return None if self.stop.is_set() else str(ids[self.pick.choice(self.aim)])
+        return str(self.pick.choice(ids) if self.command.get("at_random") else ids[number % len(ids)])
+
+    def take_aim(self, aim: range) -> None:
+        self.aim = aim
+        if aim:
+            self.aimed.set()
+        else:
+            self.aimed.clear()
+
+    async def ended(self) -> None:
+        self.stop.set()
+        self.aimed.set()
+        if self.task is not None:
+            await self.task
+
+
 class Writer:
-    """Sessions as an application has them: one object a session, one engine a store, open until ``close``."""
+    """Sessions as an application has them: one object a session, one engine a store, open until ``close``.
+
+    A ``run`` with ``keep`` has objects of its own, and leaves that many open at most, those used last.
+    """
 
     def __init__(self) -> None:
         self._engines: dict[str, Any] = {}
-        self._sessions: dict[tuple[Any, ...], Any] = {}
-        self._runs: dict[int, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+        self._sessions: dict[int, dict[tuple[Any, ...], Any]] = {}
+        """By the run that has them, 0 for all others."""
+        self._runs: dict[int, Run] = {}
 
     def session(self, command: Command) -> Any:
         url, session_id = command["url"], command["session"]
         server = url.startswith(("postgresql", "mysql", "mariadb"))
         kind = command.get("class") or ("SQLAlchemySession" if server else "SQLiteSession")
         tables = tuple(command.get("tables") or ("agent_sessions", "agent_messages"))
-        key = (kind, url, session_id, tables)
-        if key not in self._sessions:
-            self._sessions[key] = self._make(kind, url, session_id, tables)
-        return self._sessions[key]
+        key = (kind, url, session_id, tables, command.get("tables_exist", False))
+        opened = self._sessions.setdefault(command["id"] if "keep" in command else 0, {})
+        opened[key] = opened.pop(key, None) or self._make(*key)
+        return opened[key]
 
-    def _make(self, kind: str, url: str, session_id: str, tables: tuple[str, ...]) -> Any:
+    async def _let_go(self, opened: dict[tuple[Any, ...], Any], keep: int) -> None:
+        """Close all but ``keep`` of these; the last one is the one used last."""
+        while len(opened) > keep:
+            session = opened.pop(next(iter(opened)))
+            if close := getattr(session, "close", None):
+                done = close()
+                if asyncio.iscoroutine(done):
+                    await done
+
+    def _make(self, kind: str, url: str, session_id: str, tables: tuple[str, ...], tables_exist: bool) -> Any:
         named = {"sessions_table": tables[0], "messages_table": tables[1]}
         if kind == "SQLiteSession":
             from agents import SQLiteSession
@@ -194,10 +245,8 @@ class Writer:
         address = url if "://" in url else f"sqlite:///{url}"
         engine = self._engines.get(address) or make_engine(address)
         self._engines[address] = engine
-        # the SDK cannot create its tables on MySQL
-        return memory.SQLAlchemySession(
-            session_id, engine=engine, create_tables=not address.startswith(("mysql", "mariadb")), **named
-        )
+        create = not tables_exist and not address.startswith(("mysql", "mariadb"))  # the SDK cannot on MySQL
+        return memory.SQLAlchemySession(session_id, engine=engine, create_tables=create, **named)
 
     async def do_add(self, command: Command) -> None:
         session = self.session(command)
@@ -207,6 +256,13 @@ class Writer:
 
     async def do_get(self, command: Command) -> Any:
         return await self.session(command).get_items()
+
+    async def do_read(self, command: Command) -> dict[str, Any]:
+        own, items = command | {"keep": 0}, {}
+        for session_id in command["sessions"]:
+            items[session_id] = await self.session(own | {"session": session_id}).get_items()
+            await self._let_go(self._sessions[command["id"]], 0)
+        return items
 
     async def do_pop(self, command: Command) -> Any:
         return await self.session(command).pop_item()
@@ -220,37 +276,37 @@ class Writer:
         return version("openai-agents")
 
     async def do_run(self, command: Command) -> int:
-        stop = asyncio.Event()
-        task = asyncio.create_task(self._run(command, stop))
-        self._runs[command["id"]] = (stop, task)
+        run = Run(command, random.Random(command.get("seed")))
+        run.task = asyncio.create_task(self._run(run))
+        self._runs[command["id"]] = run
         return int(command["id"])
 
-    async def do_stop(self, command: Command) -> None:
-        stop, task = self._runs.pop(command["run"])
-        stop.set()
-        await task
+    async def do_aim(self, command: Command) -> None:
+        self._runs[command["run"]].take_aim(range(command["first"], command["last"], command["of"]))
 
-    async def _run(self, command: Command, stop: asyncio.Event) -> None:
+    async def do_stop(self, command: Command) -> None:
+        await self._runs.pop(command["run"]).ended()
+
+    async def _run(self, run: Run) -> None:
+        command = run.command
         for number in range(sys.maxsize):
-            session_id = self._next_session(command, number)
+            session_id = await run.next_session(number)
+            if session_id is None:
+                return
             items = [
                 {"role": "user", "content": f"live {number}.{part} {uuid.uuid4().hex}"}
                 for part in range(command.get("items_per_append", 1))
             ]
             await self._append(command, session_id, items)
-            if stop.is_set():
+            if "keep" in command:
+                await self._let_go(self._sessions[command["id"]], command["keep"])
+            if run.stop.is_set():
                 return
             try:
-                await asyncio.wait_for(stop.wait(), command.get("think_s", 0.01))
+                await asyncio.wait_for(run.stop.wait(), command.get("think_s", 0.01))
             except TimeoutError:
                 continue
             return
-
-    def _next_session(self, command: Command, number: int) -> str:
-        ids = command.get("sessions")
-        if not ids:
-            return f"live-{random.randrange(command['fresh'])}-{command['id']}"
-        return str(random.choice(ids) if command.get("at_random") else ids[number % len(ids)])
 
     async def _append(self, command: Command, session_id: str, items: list[Command]) -> None:
         at, start, error = time.time(), time.perf_counter(), None
@@ -264,14 +320,10 @@ class Writer:
     async def do_close(self, _command: Command) -> None:
         for run in list(self._runs):
             await self.do_stop({"run": run})
-        for session in self._sessions.values():
-            if close := getattr(session, "close", None):
-                done = close()
-                if asyncio.iscoroutine(done):
-                    await done
+        for opened in self._sessions.values():
+            await self._let_go(opened, 0)
         for engine in self._engines.values():
             await engine.dispose()
-        self._sessions.clear()
         self._engines.clear()
 
 

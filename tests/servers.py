@@ -23,6 +23,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,14 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """An administrator's URL of a PostgreSQL server."""
-    with _server(
-        "PostgreSQL", "SESSIONCTL_TEST_POSTGRES_URL", _own_postgres, "postgresql://postgres@127.0.0.1:5432/postgres"
-    ) as url:
+    with postgres_admin() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[str]:
     """An administrator's URL of a MariaDB or MySQL server."""
-    with _server("MariaDB", "SESSIONCTL_TEST_MYSQL_URL", _own_mariadb, "mysql://root@127.0.0.1:3306/mysql") as url:
+    with mysql_admin() as url:
         yield url
 
 
@@ -185,6 +184,17 @@ def _with_database(url: str, name: str) -> str:
 
 class NotInstalled(Exception):
     """The programs of a server are not on this machine."""
+
+
+def postgres_admin() -> AbstractContextManager[str]:
+    """An administrator's URL of a PostgreSQL server, for the time of the block."""
+    service = "postgresql://postgres@127.0.0.1:5432/postgres"
+    return _server("PostgreSQL", "SESSIONCTL_TEST_POSTGRES_URL", _own_postgres, service)
+
+
+def mysql_admin() -> AbstractContextManager[str]:
+    """An administrator's URL of a MariaDB or MySQL server, for the time of the block."""
+    return _server("MariaDB", "SESSIONCTL_TEST_MYSQL_URL", _own_mariadb, "mysql://root@127.0.0.1:3306/mysql")
 
 
 @contextlib.contextmanager
