@@ -10,11 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sdk_cases import CASES, SdkCase, made
-from sdk_process import SdkProcess, sdk_process
+from sdk_process import sdk_process
 from servers import fresh_mysql, fresh_postgres, mysql_admin, postgres_admin
 from soak import race
 from soak.judging import Tally, judged
@@ -60,52 +61,59 @@ def _some_of(known: Sequence[str] | Any) -> Callable[[str], list[str]]:
 
 
 def _soaked(engine: str, release: str, wanted: argparse.Namespace) -> tuple[Tally, float]:
-    """Races on fresh stores until so many appends were acknowledged."""
+    """Races on fresh stores until so many appends were acknowledged, or a rule was broken."""
     tally, began, seed = Tally(), time.monotonic(), wanted.seed
     with ExitStack() as stack:
-        reader = stack.enter_context(sdk_process())
+        servers, reader = _Servers(stack), stack.enter_context(sdk_process())
         python = sys.executable if release == "new" else os.environ[OLD_PYTHON]
         writers = [stack.enter_context(sdk_process(python)) for _ in range(wanted.writers)]
         while tally.resumes < wanted.resumes and not tally.breaches:
-            tally.add(_raced(engine, release, reader, writers, race.Plan(
-                sessions=wanted.sessions, seed=seed, apart=release == "old"
-            )))  # fmt: skip
+            plan = race.Plan(sessions=wanted.sessions, seed=seed, apart=release == "old")
+            with _fresh(engine, servers) as case:
+                tally.add(judged(race.run(case, writers, plan), reader, may_fail=release == "old"))
+                for process in (reader, *writers):
+                    process.release()
             print(f"{engine}, {release} SDK, seed {seed}: {tally.resumes} resumes so far", file=sys.stderr, flush=True)
             seed += 1
     return tally, time.monotonic() - began
 
 
-def _raced(
-    engine: str, release: str, reader: SdkProcess, writers: Sequence[SdkProcess], plan: race.Plan
-) -> Tally:  # fmt: skip
-    with _fresh(engine) as case:
-        tally = judged(race.run(case, writers, plan), reader, may_fail=release == "old")
-        for process in (reader, *writers):
-            process.release()
-    return tally
-
-
 @contextmanager
-def _fresh(engine: str) -> Iterator[SdkCase]:
+def _fresh(engine: str, servers: _Servers) -> Iterator[SdkCase]:
     """An empty store; the program's own files go beside it."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["HOME"] = str(directory)
-        yield stack.enter_context(made(MAKERS[engine], _Places(stack, directory)))
+        yield stack.enter_context(made(MAKERS[engine], _Places(stack, directory, servers)))
+
+
+class _Servers:
+    """An administrator's URL of each kind of server; what has to be started for it ends with the stack."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    @cached_property
+    def postgresql(self) -> str:
+        return self._stack.enter_context(postgres_admin())
+
+    @cached_property
+    def mysql(self) -> str:
+        return self._stack.enter_context(mysql_admin())
 
 
 class _Places:
-    """What stands for pytest's fixtures here."""
+    """What stands for pytest's fixtures here: the places of one store, gone with the stack."""
 
-    def __init__(self, stack: ExitStack, directory: Path) -> None:
-        self._stack, self._directory = stack, directory
+    def __init__(self, stack: ExitStack, directory: Path, servers: _Servers) -> None:
+        self._stack, self._directory, self._servers = stack, directory, servers
 
     def getfixturevalue(self, argname: str) -> Any:
         if argname == "tmp_path":
             return self._directory
         if argname == "postgres_url":
-            return self._stack.enter_context(fresh_postgres(self._stack.enter_context(postgres_admin())))
-        return self._stack.enter_context(fresh_mysql(self._stack.enter_context(mysql_admin())))
+            return self._stack.enter_context(fresh_postgres(self._servers.postgresql))
+        return self._stack.enter_context(fresh_mysql(self._servers.mysql))
 
 
 def _table(tally: Tally, took: float) -> str:
