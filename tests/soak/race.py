@@ -44,12 +44,12 @@ class Shape:
     """A purge of a race: its flags, and how many appends a batch waits for, as a share of its sessions."""
 
     flags: Sequence[str] = ()
-    appends: float = 1.0
+    appends: float = 0.3
 
 
 SHAPES = (
     Shape(flags=["--batch-size", "5"]),
-    Shape(flags=["--batch-size", "40"], appends=0.5),
+    Shape(flags=["--batch-size", "40"]),
     Shape(flags=["--batch-size", "1"]),
     Shape(),
     Shape(appends=0),
@@ -142,7 +142,10 @@ def _fill(case: SdkCase, sessions: int) -> list[str]:
 
 
 class _Sights:
-    """Where the writers aim: at the batch under way, and as far again behind it and ahead of it."""
+    """Where the writers aim: at the batch under way, as far again behind it, and not so far ahead of it.
+
+    What is resumed long before its batch survives, which is no race.
+    """
 
     def __init__(self, resumed: Sequence[str], runs: Sequence[LiveWriter], *, apart: bool) -> None:
         self._place = {session_id: place for place, session_id in enumerate(resumed)}
@@ -155,7 +158,7 @@ class _Sights:
         if not places:
             return
         beside = max(len(places), len(self._runs))
-        first, last = max(0, min(places) - beside), min(len(self._place), max(places) + 1 + beside)
+        first, last = max(0, min(places) - beside), min(len(self._place), max(places) + 1 + beside // 3)
         for number, writer in enumerate(self._runs):
             own = range(first + (number - first) % len(self._runs), last, len(self._runs))
             writer.aim(own if self._apart else range(first, last))
