@@ -9,9 +9,9 @@ from soak import race
 from soak.judging import judged
 
 MAKERS = {maker.name: maker for maker in CASES}
-OLD_TOO = ["postgresql", "mariadb"]
+OLD_TOO = ["sqlite-sqlalchemy", "postgresql", "mariadb"]
 RACES = [
-    *((engine, "sdk") for engine in ("sqlite", "sqlite-advanced", "sqlite-sqlalchemy", "mariadb-no-fk", *OLD_TOO)),
+    *((engine, "sdk") for engine in ("sqlite", "sqlite-advanced", "mariadb-no-fk", *OLD_TOO)),
     *((engine, "old_sdk") for engine in OLD_TOO),
 ]
 SHAPES = (race.Shape(flags=["--batch-size", "5"]), race.Shape(flags=["--batch-size", "25"]))

@@ -17,13 +17,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from operating import wait_for
-from sdk_cases import SdkCase, SqliteCase
+from sdk_cases import SdkCase, SqliteCase, fill
 from sdk_process import Append, LiveWriter, SdkProcess
 
 from sessionctl.testing.case import turn
@@ -106,7 +106,8 @@ def way_in(case: SdkCase) -> dict[str, Any]:
 
 def run(case: SdkCase, writers: Sequence[SdkProcess], plan: Plan) -> Race:
     """Fill the empty ``case`` and let the race take place."""
-    race = Race(case=case, ids=_fill(case, plan.sessions))
+    race = Race(case=case, ids=[f"session-{number:06}" for number in range(plan.sessions)])
+    fill(case, race.ids, ORIGINAL, idle=timedelta(days=60))
     resumed = [session_id for place, session_id in enumerate(race.ids) if (place + 1) % WITNESS_EVERY]
     with contextlib.ExitStack() as stack:
         runs = [
@@ -130,15 +131,6 @@ def run(case: SdkCase, writers: Sequence[SdkProcess], plan: Plan) -> Race:
     if rows - {append.session for append in race.appends if append.error is None}:
         _purge(race, [])  # what a failed append had locked when its turn came is met now
     return race
-
-
-def _fill(case: SdkCase, sessions: int) -> list[str]:
-    ids = [f"session-{number:06}" for number in range(sessions)]
-    long_ago = datetime.now(UTC).replace(microsecond=0) - timedelta(days=60)
-    case.write(ids[0], ORIGINAL)
-    case.stamp(ids[0], updated_at=long_ago, created_at=long_ago)
-    case.multiply(ids[0], ids[1:])
-    return ids
 
 
 class _Sights:
