@@ -34,6 +34,7 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession
 from sessionctl.core.selector import Query
 from sessionctl.stores.base import Store
 from sessionctl.stores.recheck import verdicts
@@ -149,6 +150,15 @@ class MemoryStore(Store):
     def usage(self) -> Usage:
         return Usage(total=None, free=None)
 
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        for session_id in dict.fromkeys(session_ids):
+            kept = self._kept.get(session_id)
+            if kept is not None:
+                stamps = Stamps(created=_stamp(kept.created_at), updated=_stamp(kept.updated_at))
+                session = SessionRecord(id=session_id, version=str(kept.change), stamps=stamps)
+                items = [StoredItem(item.key, _stamp(item.created_at), None, item.text) for item in kept.items]
+                yield WholeSession(session, items)
+
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         present: Mapping[str, SessionRef] = {
             change.session_id: self._ref(change.session_id, self._kept[change.session_id])
@@ -183,6 +193,11 @@ class MemoryStore(Store):
             newest_item_at=kept.items[-1].created_at if kept.items else None,
             version=str(kept.change),
         )
+
+
+def _stamp(at: datetime | None) -> str | None:
+    """UTC without a zone, as SQL stores keep it; to the microsecond where there is a fraction."""
+    return None if at is None else at.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def _only(ref: SessionRef, want: Want) -> SessionRef:

@@ -1,0 +1,152 @@
+"""Carrying out an export for the command line: where its words go, and the record of it."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from sessionctl.cli.context import current
+from sessionctl.cli.output import Output
+from sessionctl.cli.stores_in_use import failed_json, finish, visit
+from sessionctl.config.locations import state_dir
+from sessionctl.core.plan import Totals
+from sessionctl.core.selector import Selector
+from sessionctl.core.text import visible
+from sessionctl.core.units import format_size
+from sessionctl.errors import LedgerUnavailable, UsageError
+from sessionctl.export.formats import Compression
+from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
+from sessionctl.ledger import FILE_NAME, Ledger, new_run
+from sessionctl.operations.export import Record, Tally, export
+from sessionctl.operations.visiting import Visit
+from sessionctl.stores.base import Store
+
+_SAY_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An export as the user asked for it."""
+
+    selector: Selector
+    layout: Layout
+    reason: str | None
+
+
+def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_stores: bool) -> int:
+    """Export, report, and say the exit status."""
+    trip = visit(names, out, all_stores=all_stores)
+    ledger, began = _ledger(out), time.monotonic()
+    with _ended_by_sigterm(), Shelf(order.layout, _stdout(order.layout)) as shelf:
+        action = _exporting(order, shelf, ledger, several=trip.several, observe=_now_and_then(out))
+        tallies = list(trip.each(lambda store: iter([action(store)])))
+    _report(order, out, trip, tallies, shelf, time.monotonic() - began)
+    return finish(trip, out)
+
+
+def _exporting(
+    order: Order, shelf: Shelf, ledger: Ledger | None, *, several: bool, observe: Callable[[Tally], None]
+) -> Callable[[Store], Tally]:
+    def one(store: Store) -> Tally:
+        now = store.now()
+        criteria = (*order.selector.explain(now), f"written to {order.layout.place or 'stdout'}")
+        run = new_run("export", str(store.address), now, current().env, reason=order.reason, criteria=criteria)
+        record = Record(ledger=ledger, run=run)
+        return export(store, order.selector, shelf, record=record, several=several, observe=observe)
+
+    return one
+
+
+def _ledger(out: Output) -> Ledger | None:
+    """The ledger, where it can be written: an export changes nothing that must not go unrecorded."""
+    try:
+        return Ledger.open(state_dir(current().env) / FILE_NAME)
+    except LedgerUnavailable as error:
+        out.warn(f"this export is not recorded: {error.message}")
+        return None
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM then ends the program like an error does, so that no unfinished file stays."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stdout(layout: Layout) -> BinaryIO | None:
+    if layout.place is not None:
+        return None
+    if not sys.stdout.isatty():
+        return sys.stdout.buffer
+    if layout.compression is not Compression.NONE:
+        raise UsageError("compressed data is not written to a terminal", hint="name a file with --out")
+    return cast("BinaryIO", _Screen())
+
+
+class _Screen(io.RawIOBase):
+    """A terminal: what would act on it is spelled out."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        sys.stdout.write(visible(data.decode("utf-8", "surrogateescape"), multiline=True))
+        return len(data)
+
+
+def _now_and_then(out: Output) -> Callable[[Tally], None]:
+    last = time.monotonic()
+
+    def observe(tally: Tally) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SAY_EVERY_S:
+            last = time.monotonic()
+            out.note(f"{_counted(tally.exported)} so far")
+
+    return observe
+
+
+def _counted(totals: Totals) -> str:
+    return f"{totals.sessions:,} sessions, {totals.items:,} items, {format_size(totals.bytes)}"
+
+
+def _report(order: Order, out: Output, trip: Visit, tallies: Sequence[Tally], shelf: Shelf, elapsed_s: float) -> None:
+    whole = sum(tallies, Tally(store=""))
+    written = shelf.written
+    if out.form.for_people:
+        say = out.note if order.layout.place is None else out.line
+        files = "1 file" if written.files == 1 else f"{written.files:,} files"
+        place = (
+            "stdout" if order.layout.place is None else f"{order.layout.place} ({files}, {format_size(written.bytes)})"
+        )
+        say(f"{_counted(whole.exported)} written to {place}")
+        for name, count in sorted(whole.redacted.items()):
+            say(f"redacted: {count:,} {name}")
+        if whole.missing:
+            say(f"{whole.missing:,} of the named sessions do not exist")
+        return
+    stores = {"stores": [*(tally.to_json() for tally in tallies), *failed_json(trip)]} if trip.several else {}
+    out.json(
+        {
+            "command": "export",
+            **whole.to_json(),
+            "store": None if trip.several else tallies[0].store,
+            "format": str(order.layout.format),
+            "compression": str(order.layout.compression),
+            "out": str(order.layout.place),
+            "written": {"files": written.files, "bytes": written.bytes},
+            "files": written.first,
+            "more_files": written.files > NAMES_TOLD,
+            "elapsed_s": round(elapsed_s, 3),
+            **stores,
+        }
+    )

@@ -1,0 +1,123 @@
+"""Write selected sessions into files: read whole, chunk by chunk, and handed on as they come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Any
+
+from sessionctl.core.model import Order, SessionRef
+from sessionctl.core.plan import Totals
+from sessionctl.core.report import Stopped
+from sessionctl.core.selector import Query, Selector
+from sessionctl.errors import SessionctlError
+from sessionctl.export.base import Exported
+from sessionctl.export.shelf import Shelf, Split
+from sessionctl.ledger import Ledger, Run
+from sessionctl.operations.selecting import select
+from sessionctl.stores.base import Store
+
+_CHUNK = 200
+"""Sessions read in one snapshot of the store."""
+_UNDATED = "undated"
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was exported of one store so far; ``missing`` counts sessions that were named and do not exist."""
+
+    store: str
+    exported: Totals = field(default_factory=Totals)
+    missing: int = 0
+    redacted: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, more: Tally) -> Tally:
+        return Tally(
+            store=self.store,
+            exported=self.exported + more.exported,
+            missing=self.missing + more.missing,
+            redacted=self.redacted + more.redacted,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        done = self.exported
+        return {
+            "store": self.store,
+            "exported": {"sessions": done.sessions, "items": done.items, "bytes": done.bytes},
+            "skipped": {"missing": self.missing},
+            "redacted": dict(sorted(self.redacted.items())),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Where an export is recorded: the ledger (None: nowhere) and its run of this store."""
+
+    ledger: Ledger | None
+    run: Run
+
+    def begin(self) -> None:
+        if self.ledger is not None:
+            self.ledger.begin(self.run)
+
+    def finish(self, tally: Tally, stopped: Stopped, error: str | None = None) -> None:
+        if self.ledger is not None:
+            self.ledger.finish(self.run.run_id, tally.to_json(), stopped, error)
+
+
+def export(
+    store: Store,
+    selector: Selector,
+    shelf: Shelf,
+    *,
+    record: Record,
+    several: bool = False,
+    observe: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Put the sessions of ``selector`` on the shelf, each as it is at one instant; those gone meanwhile are left out.
+
+    ``several``: sessions of other stores go onto the same shelf. ``observe`` is told after every session.
+    """
+    tally = Tally(store=str(store.address))
+    record.begin()
+    try:
+        _export(store, selector, shelf, tally, several=several, observe=observe)
+    except BaseException as error:
+        stopped = Stopped.ERROR if isinstance(error, Exception) else Stopped.SIGNAL
+        record.finish(tally, stopped, error.message if isinstance(error, SessionctlError) else type(error).__name__)
+        raise
+    record.finish(tally, Stopped.DONE)
+    return tally
+
+
+def _export(
+    store: Store, selector: Selector, shelf: Shelf, tally: Tally, *, several: bool, observe: Callable[[Tally], None]
+) -> None:
+    by_day = shelf.layout.split is Split.DAY
+    refs = select(store, selector, now=store.now(), order=Order.ACTIVITY if by_day else Order.PHYSICAL)
+    absent = set(selector.named)
+    for day, chunk in _chunks(refs, by_day=by_day):
+        for session, items in store.whole([ref.id for ref in chunk]):
+            exported = Exported(store=tally.store, session=session, items=items, several=several)
+            tally.exported += shelf.add(exported, day=day)
+            absent.discard(session.id)
+            observe(tally)
+    tally.missing = _missing(store, frozenset(absent))
+
+
+def _chunks(refs: Iterable[SessionRef], *, by_day: bool) -> Iterator[tuple[str, list[SessionRef]]]:
+    """Chunks that belong together: of one day of last activity (UTC), where that matters."""
+    for day, group in groupby(refs, _day if by_day else lambda _: ""):
+        while chunk := list(islice(group, _CHUNK)):
+            yield day, chunk
+
+
+def _day(ref: SessionRef) -> str:
+    return ref.last_activity.date().isoformat() if ref.last_activity else _UNDATED
+
+
+def _missing(store: Store, named: frozenset[str]) -> int:
+    """How many of these do not exist; others may just not match."""
+    return len(named) - sum(1 for _ in store.sessions(Query(named=named))) if named else 0
