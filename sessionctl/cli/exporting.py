@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from sessionctl.archive.codecs import Compression
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
 from sessionctl.cli.stores_in_use import failed_json, finish, visit
@@ -20,7 +21,6 @@ from sessionctl.core.selector import Selector
 from sessionctl.core.text import visible
 from sessionctl.core.units import format_size
 from sessionctl.errors import LedgerUnavailable, UsageError
-from sessionctl.export.formats import Compression
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import FILE_NAME, Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import BinaryIO
 
+from sessionctl.archive.codecs import Compression
 from sessionctl.export.base import Document
 
 
@@ -25,18 +26,6 @@ class Format(StrEnum):
         from sessionctl.export.jsonl import JsonlDocument
 
         return JsonlDocument
-
-
-class Compression(StrEnum):
-    """How whole files are compressed."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-    @property
-    def suffix(self) -> str:
-        return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self]
 
 
 def meant_by(name: str) -> tuple[Format | None, Compression | None]:

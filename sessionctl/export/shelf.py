@@ -17,11 +17,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
+from sessionctl.archive.codecs import Compression
 from sessionctl.core.plan import Totals
 from sessionctl.errors import SessionctlError, UsageError
 from sessionctl.export.base import Document, Exported
-from sessionctl.export.compression import compressed
-from sessionctl.export.formats import Compression, Format
+from sessionctl.export.compression import Packed
+from sessionctl.export.formats import Format
 from sessionctl.export.names import file_name
 
 SPLIT_BYTES = 256 << 20
@@ -156,7 +157,7 @@ class _File:
     ) -> None:
         self.path, self.size = path, 0
         self._part, self._raw = part, raw
-        self._packed = compressed(raw, compression)
+        self._packed = Packed(raw, compression)
         self.document = begin(cast("BinaryIO", self._packed))
 
     def finish(self, *, durable: bool) -> int:

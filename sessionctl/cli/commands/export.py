@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from sessionctl.archive.codecs import Compression
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
-from sessionctl.export.formats import Compression, Format, meant_by
+from sessionctl.export.formats import Format, meant_by
 from sessionctl.export.shelf import SPLIT_BYTES, Layout, Split
 
 FILES = "Files"
