@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
@@ -55,3 +56,12 @@ class WholeSession(NamedTuple):
 
     session: SessionRecord
     items: Iterable[StoredItem]
+
+
+def instant(stored: str | None, at: str | None) -> datetime | None:
+    """The instant of a stamp, aware UTC; None for none, and for what is no time."""
+    try:
+        value = datetime.fromisoformat(at or stored or "")
+    except ValueError:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

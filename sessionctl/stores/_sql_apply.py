@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sessionctl.core.model import Change, Guard, Outcome
 from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores._sql import chunked, version_of
-from sessionctl.stores._sql_items import SqlItemReader
+from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 
 _KEYS = 1000
@@ -43,16 +43,10 @@ class Prepared:
         return connection.exec_driver_sql(self.text, {**self.constants, **values})
 
 
-class SqlStore(SqlItemReader):
+class SqlStore(SqlWholeStore):
     """A whole store behind SQLAlchemy."""
 
-    _changes_with: ClassVar[Mapping[str, Any]] = {}
-    """SQLAlchemy's execution options of a transaction that changes."""
     _last_turn = 0
-
-    @abstractmethod
-    def _begin_change(self, connection: Connection) -> None:
-        """READ COMMITTED, short lock waits, constraints checked at once."""
 
     @abstractmethod
     def _is_given(self, column: Any) -> Any:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 from sessionctl.stores._sqlite_structure import only_main, put_back, write_anew
 from sessionctl.stores._sqlite_values import bound, parse, stamp, text
@@ -115,8 +114,8 @@ def _session_stamps(put: Put) -> tuple[str | None, str | None]:
 
 def own_stamp(stored: str | None, at: str | None) -> str | None:
     """A stamp of any store as the SDK writes it into SQLite: UTC, whole seconds."""
-    instant = datetime.fromisoformat(at) if at else parse(stored)
-    return stamp(instant) if instant else None
+    known = instant(stored, at)
+    return stamp(known) if known else None
 
 
 def _item_rows(put: Put, session_id: bytes, created: str | None) -> Iterator[tuple[Any, ...]]:

@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BIGINT,
+    CHAR,
     ClauseElement,
     Column,
     Connection,
@@ -134,6 +136,18 @@ class Adapter(SqlStore):
 
     def _may_be_unknown(self, column: Column[Any]) -> bool:  # noqa: ARG002
         return True  # NOT NULL does not keep '0000-00-00' out
+
+    def _stamp_text(self, value: Expression, clock: Clock) -> Expression:
+        if clock is Clock.INSTANT:
+            micros = cast(func.unix_timestamp(value) * 1_000_000, BIGINT)
+            value = func.timestampadd(literal_column("MICROSECOND"), micros, literal_column("'1970-01-01'"))
+        return cast(value, CHAR)
+
+    def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:
+        return stored if clock is Clock.LOCAL else func.from_unixtime(_seconds_since_epoch(stored))
+
+    def _stamp_at(self, column: Column[Any], at: Expression) -> Expression:  # noqa: ARG002
+        return func.from_unixtime(_seconds_since_epoch(at))
 
     def _server_time(self) -> Expression:
         return func.utc_timestamp(literal_column("6"))
@@ -276,6 +290,11 @@ class Adapter(SqlStore):
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS
+
+
+def _seconds_since_epoch(at: Expression) -> Expression:
+    micros = func.timestampdiff(literal_column("MICROSECOND"), literal_column("'1970-01-01'"), at)
+    return micros / literal_column("1000000")
 
 
 def _quoted(name: str) -> str:

@@ -32,7 +32,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, insert
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, TEXT, TIMESTAMP, insert
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
@@ -78,6 +78,7 @@ class Adapter(SqlStore):
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
+    _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
 
     def __init__(self, address: StoreAddress) -> None:
@@ -137,6 +138,18 @@ class Adapter(SqlStore):
 
     def _sort_value(self, column: Column[Any], at: datetime) -> Expression:
         value = literal(at, _ZONED)
+        return value if column.info["facts"].clock is Clock.INSTANT else func.timezone(self._zone, value)
+
+    def _stamp_text(self, value: Expression, clock: Clock) -> Expression:
+        shown = value if clock is Clock.LOCAL else func.timezone("UTC", value)
+        return case((func.isfinite(value), func.to_char(shown, "YYYY-MM-DD HH24:MI:SS.US")), else_=cast(value, TEXT))
+
+    def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:
+        value = cast(cast(stored, TEXT), TIMESTAMP)
+        return value if clock is Clock.LOCAL else func.timezone("UTC", value)
+
+    def _stamp_at(self, column: Column[Any], at: Expression) -> Expression:
+        value = func.timezone("UTC", cast(cast(at, TEXT), TIMESTAMP))
         return value if column.info["facts"].clock is Clock.INSTANT else func.timezone(self._zone, value)
 
     def _server_time(self) -> Expression:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import pytest
 
-for _clauses in ("changing", "foreseeing", "harmless", "listing", "looking", "reading"):
+for _clauses in ("changing", "foreseeing", "harmless", "listing", "looking", "reading", "returning"):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
 
 from sessionctl.testing.case import JsonObject, StoreCase  # noqa: E402 -- asserts are rewritten on import
@@ -25,6 +25,7 @@ from sessionctl.testing.foreseeing import TestForeseeing  # noqa: E402
 from sessionctl.testing.harmless import TestHarmless, TestOpening  # noqa: E402
 from sessionctl.testing.listing import TestListing, TestPaging, TestQuerying  # noqa: E402
 from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  # noqa: E402
+from sessionctl.testing.returning import TestReturning  # noqa: E402
 
 __all__ = [
     "JsonObject",
@@ -38,6 +39,7 @@ __all__ = [
     "TestQuerying",
     "TestReading",
     "TestRechecking",
+    "TestReturning",
     "TestSearching",
     "TestSizing",
 ]

@@ -17,6 +17,7 @@ from sessionctl.testing import (
     TestQuerying,
     TestReading,
     TestRechecking,
+    TestReturning,
     TestSearching,
     TestSizing,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "TestQuerying",
     "TestReading",
     "TestRechecking",
+    "TestReturning",
     "TestSearching",
     "TestSizing",
 ]

@@ -1,0 +1,238 @@
+"""Whole sessions out of stores behind SQLAlchemy Core and into them, as they are stored."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import Column, Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
+
+from sessionctl.core.model import Onto, Outcome, Put, Want
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
+from sessionctl.core.units import format_time
+from sessionctl.errors import StoreNotUnderstood
+from sessionctl.stores._sql import Expression, chunked, version_of
+from sessionctl.stores._sql_items import SqlItemReader
+from sessionctl.stores._sql_layout import Clock
+
+_TOGETHER = 200
+"""Sessions of one snapshot."""
+_FETCHED_BYTES = 4 * 2**20
+"""Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
+
+
+class SqlWholeStore(SqlItemReader):
+    """A reader that yields whole sessions and takes them back."""
+
+    _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ"}
+    """SQLAlchemy's execution options of a transaction that sees one instant."""
+
+    _changes_with: ClassVar[Mapping[str, Any]] = {}
+    """SQLAlchemy's execution options of a transaction that changes."""
+
+    @abstractmethod
+    def _begin_change(self, connection: Connection) -> None:
+        """READ COMMITTED, short lock waits, constraints checked at once."""
+
+    @abstractmethod
+    def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
+        """True for exactly these ids, no lookalikes."""
+
+    @abstractmethod
+    def _stamp_text(self, value: Expression, clock: Clock) -> Expression:
+        """A stamp as text, ``YYYY-MM-DD HH:MM:SS.ffffff``: a local time as it stands, an instant in UTC."""
+
+    @abstractmethod
+    def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:
+        """The stamp that ``_stamp_text`` makes ``stored`` of."""
+
+    @abstractmethod
+    def _stamp_at(self, column: Column[Any], at: Expression) -> Expression:
+        """The stamp of an instant, given as UTC text ``YYYY-MM-DD HH:MM:SS.ffffff``, as the SDK's writer stores it."""
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        for ids in chunked(filter(self._is_storable, session_ids), _TOGETHER):
+            with self._translated(), self._engine.connect() as connection:
+                connection.execution_options(**self._snapshots_with)
+                yield from self._whole_of(connection, ids)
+                connection.rollback()
+
+    def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
+        s = self._sessions.c
+        columns = [*self._session_columns(), *self._stamps(s.created_at, "c"), *self._stamps(s.updated_at, "u")]
+        found = connection.execute(select(*columns).where(self._is_exactly_any(s.session_id, ids))).all()
+        sizes = {row.id: row for row in connection.execute(self._measures(ids, Want.SIZE | Want.VERSION))}
+        group: list[Any] = []
+        weight = 0
+        for row in found:
+            group.append(row)
+            weight += int(sizes[row.id].bytes or 0)
+            if weight > _FETCHED_BYTES:
+                yield from self._fetched_whole(connection, group, sizes)
+                group, weight = [], 0
+        yield from self._fetched_whole(connection, group, sizes)
+
+    def _fetched_whole(
+        self, connection: Connection, rows: Sequence[Any], sizes: Mapping[str, Any]
+    ) -> Iterator[WholeSession]:
+        """These sessions with their items; the last one may be large and is streamed if it is."""
+        if not rows:
+            return
+        *small, last = rows
+        if int(sizes[last.id].bytes or 0) <= _FETCHED_BYTES:
+            small.append(last)
+        items: dict[str, list[StoredItem]] = {row.id: [] for row in small}
+        m = self._messages.c
+        if small:
+            several = select(self._owner().label("owner"), *self._whole_columns()).where(
+                self._is_any(m.session_id, list(items))
+            )
+            for row in connection.execute(several.order_by(m.created_at, m.id)):
+                if row.owner in items:
+                    items[row.owner].append(self._stored(row))
+        for row in rows:
+            session = self._record(row, sizes[row.id])
+            mine = items.get(row.id)
+            yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
+
+    def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
+        m = self._messages.c
+        statement: Select[Any] = select(*self._whole_columns()).where(
+            m.session_id == session_id, *self._exactly(session_id)
+        )
+        streamed = connection.execution_options(stream_results=True, yield_per=100)
+        for row in streamed.execute(statement.order_by(m.created_at, m.id)):
+            yield self._stored(row)
+
+    def _whole_columns(self) -> list[Expression]:
+        m = self._messages.c
+        return [m.id.label("key"), m.message_data.label("text"), *self._stamps(m.created_at, "c")]
+
+    def _stamps(self, column: Column[Any], name: str) -> list[Expression]:
+        """A stamp as text, and as an instant where the text alone does not tell it."""
+        clock = column.info["facts"].clock
+        found: list[Expression] = [self._stamp_text(column, clock).label(f"{name}_text")]
+        return [*found, self._instant(column, clock).label(f"{name}_at")] if clock is Clock.LOCAL else found
+
+    def _stored(self, row: Any) -> StoredItem:
+        return StoredItem(row.key, row.c_text, format_time(self._time(getattr(row, "c_at", None))), row.text)
+
+    def _record(self, row: Any, size: Any) -> SessionRecord:
+        version = version_of(self._time(row.updated), size.newest_key, int(size.items or 0))
+        stamps = Stamps(
+            created=row.c_text,
+            updated=row.u_text,
+            created_at=format_time(self._time(getattr(row, "c_at", None))),
+            updated_at=format_time(self._time(getattr(row, "u_at", None))),
+        )
+        return SessionRecord(id=row.id, version=version, stamps=stamps)
+
+    # --- in -----------------------------------------------------------------------------------
+
+    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
+        if self._info.frozen:
+            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._info.frozen}")
+        with self._translated(), self._engine.connect() as connection:
+            connection.execution_options(**self._changes_with)
+            self._begin_change(connection)
+            outcomes = [self._put(connection, put) for put in puts]
+            connection.commit()
+        return outcomes
+
+    def _put(self, connection: Connection, put: Put) -> Outcome:
+        if not self._is_storable(put.session_id):
+            return Outcome.FAILED
+        savepoint = connection.begin_nested()
+        try:
+            outcome = self._put_rows(connection, put)
+        except IntegrityError:  # someone else made the session meanwhile, or a key is another row's by now
+            outcome = Outcome.CHANGED
+        except DataError:  # a text that this server cannot hold
+            outcome = Outcome.FAILED
+        if outcome is Outcome.DONE:
+            savepoint.commit()
+        else:
+            savepoint.rollback()
+        return outcome
+
+    def _put_rows(self, connection: Connection, put: Put) -> Outcome:
+        s, m = self._sessions.c, self._messages.c
+        mine = m.session_id == put.session_id
+        locked = select(s.session_id).where(self._is_exactly_any(s.session_id, [put.session_id])).with_for_update()
+        there = connection.execute(locked).first() is not None
+        earliest = self._stamp_text(func.min(m.created_at), m.created_at.info["facts"].clock)
+        first, earliest_text = connection.execute(select(func.min(m.id), earliest).where(mine)).one()
+        front = put.onto is Onto.FRONT and put.exact and _is_older(put.items, first, earliest_text)
+        if (there or first is not None) and not front:
+            return Outcome.CHANGED
+        stamps = put.session.stamps
+        created = self._stamp_value(s.created_at, stamps.created, stamps.created_at, exact=put.exact)
+        updated = self._stamp_value(s.updated_at, stamps.updated, stamps.updated_at, exact=put.exact)
+        if there:
+            connection.execute(update(self._sessions).where(s.session_id == put.session_id).values(created_at=created))
+        else:
+            row = {"session_id": put.session_id, "created_at": created, "updated_at": updated}
+            connection.execute(insert(self._sessions).values(row))
+        return self._put_items(connection, put)
+
+    def _put_items(self, connection: Connection, put: Put) -> Outcome:
+        m = self._messages.c
+        if not put.items:
+            return Outcome.DONE
+        stamp: Expression = bindparam("b_stamp")
+        made = (
+            self._stamp_of(stamp, m.created_at.info["facts"].clock)
+            if put.exact
+            else self._stamp_at(m.created_at, stamp)
+        )
+        values: dict[str, Any] = {
+            "session_id": put.session_id, "message_data": bindparam("b_text"), "created_at": made,
+        }  # fmt: skip
+        if put.exact:
+            values["id"] = bindparam("b_key")
+        connection.execute(insert(self._messages).values(values), list(_item_rows(put)))
+        stored = func.sum(self._octets(m.message_data))
+        before = m.id.in_([item.key for item in put.items]) if put.exact else m.session_id == put.session_id
+        octets = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in put.items)
+        # A server that is not strict cuts texts to what the column holds, and says nothing.
+        written = connection.execute(select(stored).where(m.session_id == put.session_id, before)).scalar_one()
+        return Outcome.DONE if int(written or 0) == octets else Outcome.FAILED
+
+    def _stamp_value(self, column: Column[Any], stored: str | None, at: str | None, *, exact: bool) -> Any:
+        if exact:
+            return None if stored is None else self._stamp_of(_text(stored), column.info["facts"].clock)
+        known = instant(stored, at)
+        return None if known is None else self._stamp_at(column, _text(_utc_text(known)))
+
+
+def _text(value: str) -> Expression:
+    return bindparam(None, value, unique=True)
+
+
+def _utc_text(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _is_older(items: Sequence[StoredItem], first: Any, earliest: str | None) -> bool:
+    """Is what stands there newer than all of ``items``, by key and by stamp?"""
+    if first is None or not items:
+        return True
+    newest = max((item.stored_at or "" for item in items), default="")
+    return all(isinstance(item.key, int) and item.key < first for item in items) and newest <= (earliest or "")
+
+
+def _item_rows(put: Put) -> Iterator[dict[str, Any]]:
+    """Items of another store keep their order by stamp too: this one sorts by it."""
+    stamps = put.session.stamps
+    latest = instant(stamps.created, stamps.created_at) or instant(stamps.updated, stamps.updated_at)
+    for key, stored_at, at, data in put.items:
+        if put.exact:
+            yield {"b_key": key, "b_stamp": stored_at, "b_text": data}
+        else:
+            latest = max(filter(None, (latest, instant(stored_at, at))), default=None)
+            yield {"b_stamp": _utc_text(latest) if latest else None, "b_text": data}
