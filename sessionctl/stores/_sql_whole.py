@@ -14,7 +14,7 @@ from sessionctl.core.model import Onto, Outcome, Put, Want
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.units import format_time
 from sessionctl.errors import StoreNotUnderstood
-from sessionctl.stores._sql import Expression, chunked, version_of
+from sessionctl.stores._sql import Expression, chunked, microseconds, version_of
 from sessionctl.stores._sql_items import SqlItemReader
 from sessionctl.stores._sql_layout import Clock
 
@@ -123,7 +123,7 @@ class SqlWholeStore(SqlItemReader):
         return StoredItem(row.key, row.c_text, format_time(self._time(getattr(row, "c_at", None))), row.text)
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
-        version = version_of(self._time(row.updated), size.newest_key, int(size.items or 0))
+        version = version_of(microseconds(self._time(row.updated)), size.newest_key, int(size.items or 0))
         stamps = Stamps(
             created=row.c_text,
             updated=row.u_text,

@@ -182,6 +182,9 @@ class Adapter(SqlStore):
     def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
         return column.in_(ids)
 
+    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return and_(column.in_(ids), self._id_key(column).in_([self._id_value(session_id) for session_id in ids]))
+
     def _is_given(self, column: Expression) -> Condition:
         return column.bool_op("IN")(bindparam("ids"))  # the driver writes the list
 

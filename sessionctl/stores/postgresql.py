@@ -169,6 +169,9 @@ class Adapter(SqlStore):
     def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
         return column == any_(literal(list(ids), ARRAY(String)))
 
+    def _is_exactly_any(self, column: Expression, ids: Sequence[str]) -> Condition:
+        return self._is_any(column, ids)
+
     def _is_given(self, column: Expression) -> Condition:
         return column == any_(bindparam("ids", type_=ARRAY(String)))
 
