@@ -19,7 +19,7 @@ from sessionctl.config.locations import state_dir
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Selector
 from sessionctl.core.text import visible
-from sessionctl.core.units import format_size
+from sessionctl.core.units import count, format_size
 from sessionctl.errors import LedgerUnavailable, UsageError
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import FILE_NAME, Ledger, new_run
@@ -116,7 +116,7 @@ def _now_and_then(out: Output) -> Callable[[Tally], None]:
 
 
 def _counted(totals: Totals) -> str:
-    return f"{totals.sessions:,} sessions, {totals.items:,} items, {format_size(totals.bytes)}"
+    return f"{count(totals.sessions, 'session')}, {count(totals.items, 'item')}, {format_size(totals.bytes)}"
 
 
 def _report(order: Order, out: Output, trip: Visit, tallies: Sequence[Tally], shelf: Shelf, elapsed_s: float) -> None:
@@ -124,7 +124,7 @@ def _report(order: Order, out: Output, trip: Visit, tallies: Sequence[Tally], sh
     written = shelf.written
     if out.form.for_people:
         say = out.note if order.layout.place is None else out.line
-        files = "1 file" if written.files == 1 else f"{written.files:,} files"
+        files = count(written.files, "file")
         place = (
             "stdout" if order.layout.place is None else f"{order.layout.place} ({files}, {format_size(written.bytes)})"
         )

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sessionctl.cli.folding import Layout, pretty_json
+from sessionctl.cli.folding import Layout
 from sessionctl.core.history import CALLS_OF, FATAL, HARMLESS, PAIRS, Verdict
 from sessionctl.core.model import SessionRef
 from sessionctl.core.pieces import Piece, Tone, pieces
+from sessionctl.core.pretty import pretty_json
 from sessionctl.core.text import cell_width, shorten, visible
 from sessionctl.core.tokens import estimate_tokens
-from sessionctl.core.transcript import Entry, Exchange, Joiner, Turn
-from sessionctl.core.units import format_duration, format_size
+from sessionctl.core.transcript import Entry, Exchange, Joiner, Kind, Turn, kind_of, label_of
+from sessionctl.core.units import count, format_duration, format_offset, format_size, format_stamp
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,6 +31,12 @@ _ROLES = {
     "assistant": ("◀", "bold green"),
     "system": ("■", "bold magenta"),
     "developer": ("■", "bold magenta"),
+}
+_KINDS = {
+    Kind.ROW: ("!", "bold red"),
+    Kind.HANDOFF: ("⇢", "bold magenta"),
+    Kind.OUTPUT: ("⚙", "bold yellow"),
+    Kind.CALL: ("⚙", "bold yellow"),
 }
 _GLYPHS = {"reasoning": "∴", "compaction": "≡", "item_reference": "↗", "encrypted": "▪"}
 
@@ -47,8 +54,8 @@ class TranscriptView:
         yield _text((visible(ref.id), "bold"))
         for label, value in (
             ("store", visible(store)),
-            ("created", _stamp(ref.created_at)),
-            ("activity", _stamp(ref.last_activity) + _ago(ref.last_activity, now)),
+            ("created", format_stamp(ref.created_at)),
+            ("activity", format_stamp(ref.last_activity) + _ago(ref.last_activity, now)),
             ("size", _size(ref)),
         ):
             yield _text((f"{label:<10}", "dim"), value)
@@ -86,7 +93,7 @@ class TranscriptView:
         return _text(("── ", "blue"), (title, "bold"), (f" · {said} ", ""), ("─" * max(room, 2), "blue"))
 
     def _when(self, at: datetime) -> str:
-        stamp = _stamp(at)
+        stamp = format_stamp(at)
         day, _, clock = stamp.partition(" ")
         known, self._day = self._day, day
         return clock if day == known else stamp
@@ -114,7 +121,7 @@ class TranscriptView:
             glyph, style = "⊘", "yellow"
         last = exchange.outputs[-1] if exchange.outputs else entry
         sizes = " → ".join(format_size(part.item.size) for part in (entry, *exchange.outputs))
-        offset = _offset(turn_start, last.item.created_at)
+        offset = format_offset(turn_start, last.item.created_at)
         places = " → ".join(f"#{part.position}" for part in (entry, *exchange.outputs))
         facts = " · ".join(filter(None, (offset, sizes, places)))
         width = self.layout.width or _WIDTH
@@ -181,22 +188,14 @@ def plain(text: str) -> Text:
 
 def _face(entry: Entry, name: str | None) -> tuple[str, str, str]:
     """Glyph, label and style of an item."""
-    payload = entry.payload
-    kind = payload.type or "row"
-    if payload.unreadable:
-        return "!", "row", "bold red"
-    if kind == "message":
-        role = payload.role or "message"
-        glyph, style = _ROLES.get(role, ("·", "bold"))
-        return glyph, role, style
-    if payload.is_handoff:
-        return "⇢", f"handoff: {name}", "bold magenta"
-    if kind in CALLS_OF:
-        return "⚙", f"output of {name or payload.call_id or 'a call'} ({kind})", "bold yellow"
-    if kind in PAIRS or kind.endswith("_call"):
-        plain = kind in ("function_call", "custom_tool_call")
-        return "⚙", name if plain and name else f"{name} ({kind})" if name else kind, "bold yellow"
-    return _GLYPHS.get(kind, "·"), f"{kind} {name or ''}".strip(), "dim"
+    kind = kind_of(entry)
+    if kind is Kind.MESSAGE:
+        glyph, style = _ROLES.get(entry.payload.role or "", ("·", "bold"))
+    elif kind is Kind.ASIDE:
+        glyph, style = _GLYPHS.get(entry.payload.type or "", "·"), "dim"
+    else:
+        glyph, style = _KINDS[kind]
+    return glyph, label_of(entry, name), style
 
 
 def _text(*parts: str | tuple[str, str]) -> Text:
@@ -205,30 +204,13 @@ def _text(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(*parts)
 
 
-def _stamp(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%SZ") if at else "unknown"
-
-
 def _ago(at: datetime | None, now: datetime) -> str:
     if at is None:
         return ""
     return f" ({format_duration(now - at)} ago)" if at <= now else f" ({format_duration(at - now)} in the future)"
 
 
-def _offset(start: datetime | None, at: datetime | None) -> str:
-    if at is None:
-        return ""
-    if start is None:
-        return f"{at:%H:%M:%S}Z"
-    return f"+{format_duration(at - start)}" if at > start else "" if at == start else f"-{format_duration(start - at)}"
-
-
 def _size(ref: SessionRef) -> str:
     if ref.items is None or ref.bytes is None:
         return "unknown"
     return f"{count(ref.items, 'item')}, {format_size(ref.bytes)}, ~{estimate_tokens(ref.bytes):,} tokens"
-
-
-def count(number: int, noun: str) -> str:
-    """``"1 item"``, ``"2,000 items"``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from sessionctl.core.history import CALLS_OF, PAIRS
 from sessionctl.core.model import Item
@@ -91,6 +92,54 @@ class Exchange:
     entry: Entry
     outputs: tuple[Entry, ...] = ()
     name: str | None = None
+
+
+class Kind(Enum):
+    """What an item is to a reader."""
+
+    MESSAGE = auto()
+    HANDOFF = auto()
+    CALL = auto()
+    OUTPUT = auto()
+    """An output that stands apart from its call."""
+    ASIDE = auto()
+    """Reasoning, compactions, references: what the model and the SDK leave for themselves."""
+    ROW = auto()
+    """A stored text that is no item."""
+
+
+def kind_of(entry: Entry) -> Kind:
+    """What the entry is to a reader."""
+    payload = entry.payload
+    kind = payload.type or "row"
+    if payload.unreadable:
+        return Kind.ROW
+    if kind == "message":
+        return Kind.MESSAGE
+    if payload.is_handoff:
+        return Kind.HANDOFF
+    if kind in CALLS_OF:
+        return Kind.OUTPUT
+    return Kind.CALL if kind in PAIRS or kind.endswith("_call") else Kind.ASIDE
+
+
+def label_of(entry: Entry, name: str | None) -> str:
+    """What the entry is called; ``name`` is that of its tool (``Exchange.name``)."""
+    payload, kind = entry.payload, entry.payload.type or "row"
+    match kind_of(entry):
+        case Kind.ROW:
+            return "row"
+        case Kind.MESSAGE:
+            return payload.role or "message"
+        case Kind.HANDOFF:
+            return f"handoff: {name}"
+        case Kind.OUTPUT:
+            return f"output of {name or payload.call_id or 'a call'} ({kind})"
+        case Kind.CALL:
+            plain = kind in ("function_call", "custom_tool_call")
+            return name if plain and name else f"{name} ({kind})" if name else kind
+        case Kind.ASIDE:
+            return f"{kind} {name or ''}".strip()
 
 
 class Joiner:

@@ -111,3 +111,22 @@ def format_minute(value: datetime | None) -> str | None:
 def format_second(value: datetime) -> str:
     """RFC 3339 without a fraction, for sentences."""
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def format_stamp(at: datetime | None) -> str:
+    """A time to the second for headings: ``"2026-11-23 16:06:12Z"``, ``"unknown"``."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else "unknown"
+
+
+def format_offset(start: datetime | None, at: datetime | None) -> str:
+    """How long after ``start``: ``"+8.0s"``; nothing where both are the same, the clock where there is no start."""
+    if at is None:
+        return ""
+    if start is None:
+        return f"{at:%H:%M:%S}Z"
+    return f"+{format_duration(at - start)}" if at > start else "" if at == start else f"-{format_duration(start - at)}"
+
+
+def count(number: int, noun: str) -> str:
+    """``"1 item"``, ``"2,000 items"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -67,7 +67,7 @@ class TestOneFile:
     def test_stdout_is_the_data_alone(self, store: Path) -> None:
         done = sessionctl("export", "-s", store, "--id", "s03", "--out", "-")
         assert [r["session_id"] for r in records(done.out)] == ["s03"] * 4
-        assert "1 sessions, 4 items" in done.said
+        assert "1 session, 4 items" in done.said
 
     def test_nothing_selected_is_an_empty_file(self, store: Path, tmp_path: Path) -> None:
         done = in_process("export", "-s", store, "--match", "none*", "--out", tmp_path / "x.jsonl")

@@ -220,7 +220,8 @@ def _show_transcript(showing: Showing, *, follow: bool) -> Callable[[Entry], Non
 
 
 def _transcript_lines(showing: Showing, view: TranscriptView, *, follow: bool) -> Iterator[Text]:
-    from sessionctl.cli.transcript_view import count, plain, verdict_lines
+    from sessionctl.cli.transcript_view import plain, verdict_lines
+    from sessionctl.core.units import count
 
     inspection, shown = showing.inspection, 0
     yield from view.header(inspection.ref, showing.store.address.label, showing.store.now())
@@ -250,7 +251,7 @@ def _draw(console: Console, lines: Iterator[Text]) -> None:
 
 def _follow(showing: Showing, land: Callable[[Entry], None]) -> None:
     """Until Ctrl-C. Words about the session itself go to stderr, items to where the others went."""
-    from sessionctl.cli.transcript_view import count
+    from sessionctl.core.units import count
     from sessionctl.operations.inspect import follow
 
     out, part = showing.out, showing.part
