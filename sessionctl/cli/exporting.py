@@ -129,8 +129,8 @@ def _report(order: Order, out: Output, trip: Visit, tallies: Sequence[Tally], sh
             "stdout" if order.layout.place is None else f"{order.layout.place} ({files}, {format_size(written.bytes)})"
         )
         say(f"{_counted(whole.exported)} written to {place}")
-        for name, count in sorted(whole.redacted.items()):
-            say(f"redacted: {count:,} {name}")
+        for name, found in sorted(whole.redacted.items()):
+            say(f"redacted: {found:,} {name}")
         if whole.missing:
             say(f"{whole.missing:,} of the named sessions do not exist")
         return
