@@ -135,14 +135,17 @@ sqlite3.connect = _held_connect  # type: ignore[assignment]
 
 def make_engine(url: str) -> Any:
     """An async engine for an application's plain URL, with the hooks that can hold it."""
-    from sqlalchemy import event
+    from sqlalchemy import event, make_url
     from sqlalchemy.ext.asyncio import create_async_engine
 
     driver = {"postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql", "sqlite": "aiosqlite"}
     scheme, rest = url.split("://", 1)
     plain = scheme.split("+")[0]
     dialect = "mysql" if plain == "mariadb" else plain
-    engine = create_async_engine(f"{dialect}+{driver[plain]}://{rest}")
+    address = make_url(f"{dialect}+{driver[plain]}://{rest}")
+    # asyncpg's own setting, as behind a pooler; out of a URL it would come as text, which asyncpg cannot use
+    settings = {name: int(address.query[name]) for name in ("statement_cache_size",) if name in address.query}
+    engine = create_async_engine(address.difference_update_query(settings), connect_args=settings)
     if plain != "sqlite":  # SQLite is held in its connection
 
         @event.listens_for(engine.sync_engine, "before_cursor_execute")

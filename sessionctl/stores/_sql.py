@@ -260,8 +260,9 @@ class SqlReader(Store):
         conditions = self._conditions(query, after)
         if limit is not None and limit <= 0:
             return
-        if want and limit is None and self._is_much(query, conditions):
-            refs = self._measured_whole(query, conditions, order, want)
+        together = self._together(query, conditions, want) if want and limit is None else None
+        if together is not None:
+            refs = self._measured_together(together, order, want)
         else:
             refs = self._listed(query, conditions, order, limit)
             if want:
@@ -383,14 +384,23 @@ class SqlReader(Store):
             found = {row.id: row for row in self._fetch(self._measures([ref.id for ref in some], want))}
             yield from (self._with_measure(ref, found.get(ref.id), want) for ref in some)
 
-    def _measured_whole(
-        self, query: Query, conditions: list[Condition], order: Order, want: Want
-    ) -> Iterator[SessionRef]:
-        """Sessions with their sizes from one pass over all items."""
-        for row in self._stream(self._ordered(self._whole(query, conditions, want), order, joined=True)):
+    def _together(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any] | None:
+        """The sessions with their sizes in one statement, None where their sizes have to be looked up beside it."""
+        if self._is_much(query, conditions):
+            return self._whole(query, conditions, want)
+        decided = query.named is None or len(query.named) <= _MOST_NAMED
+        return self._each(query, conditions, want) if decided else None
+
+    def _measured_together(self, statement: Select[Any], order: Order, want: Want) -> Iterator[SessionRef]:
+        for row in self._stream(self._ordered(statement, order, joined=True)):
             yield self._with_measure(self._ref(row), row, want)
 
+    def _each(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any] | None:  # noqa: ARG002
+        """Sessions with their sizes, looked up one by one by the server; None where it has no such statement."""
+        return None
+
     def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
+        """Sessions with their sizes from one pass over all items."""
         owner = self._messages.c.session_id
         sums = select(owner, *self._sums(want, joined=False)).group_by(owner).subquery()
         added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at") if name in sums.c]

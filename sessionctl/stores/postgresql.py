@@ -31,16 +31,18 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, TEXT, TIMESTAMP, insert
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage
+from sessionctl.core.model import Capabilities, Lag, Pace, Preflight, Recheck, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
-from sessionctl.errors import SessionctlError, UsageError
+from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
+from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
@@ -204,6 +206,16 @@ class Adapter(SqlStore):
     def _physical(self, *, joined: bool) -> list[Expression]:
         return [self._ctid] if joined and self._layout.sessions.obstacle is None else []
 
+    def _each(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
+        # In the one statement, because a pooler may have no second connection to give while this one is read.
+        owned = select(*self._sums(want)).select_from(self._messages).where(self._owns()).correlate(self._sessions)
+        sums = owned.lateral()
+        return (
+            select(*self._session_columns(), *sums.c)
+            .select_from(self._sessions.join(sums, true()))
+            .where(*conditions, *self._size_bounds(query, sums.c))
+        )
+
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:  # noqa: ARG002
         result.close()  # the server drops its cursor, and what was not fetched never travels
 
@@ -217,6 +229,15 @@ class Adapter(SqlStore):
     def preflight(self, query: Query, planned: Totals) -> Preflight:
         with self._reading() as connection:
             return preflight(connection, self._layout, query, self._looking(query), planned, whole=WHOLE_SHARE)
+
+    def lag(self) -> Lag | None:
+        try:
+            with self._reading() as connection:
+                return read_lag(connection)
+        except StoreUnavailable:
+            raise
+        except SessionctlError:
+            return None  # services that only speak PostgreSQL's language have no log to tell of
 
     # --- changes ------------------------------------------------------------------------------
 
