@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Self
@@ -67,16 +68,19 @@ class ArchiveReader:
             raise
         self._ends = hashlib.sha256(first + b"\n")
 
-    def sessions(self) -> Iterator[WholeSession]:
-        """The sessions in order, each checked whole; the items of one are read before the next is asked for."""
-        for session, kept in self._checked(keep=True):
+    def sessions(self, wanted: Callable[[SessionRecord], bool] = lambda _: True) -> Iterator[WholeSession]:
+        """The sessions that are ``wanted``, in order, each checked whole.
+
+        The items of one can be read, more than once too, until the next is asked for.
+        """
+        for session, kept in self._checked(wanted):
             with closing(kept):
-                yield WholeSession(session, kept.items())
+                if wanted(session):
+                    yield WholeSession(session, kept)
 
     def verified(self) -> Verified:
         """Read and check all that was not read yet; nothing is kept."""
-        for _, kept in self._checked(keep=False):
-            kept.close()
+        deque(self._checked(lambda _: False), maxlen=0)
         counts = self.manifest.counts if self.manifest else Counts()
         return Verified(
             header=self.header, counts=counts, sha256=self._source.digest.hexdigest(), size=self._source.size
@@ -91,7 +95,7 @@ class ArchiveReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _checked(self, *, keep: bool) -> Iterator[tuple[SessionRecord, _Kept]]:
+    def _checked(self, wanted: Callable[[SessionRecord], bool]) -> Iterator[tuple[SessionRecord, _Kept]]:
         seen: set[str] = set()
         counts = Counts()
         with self._placed():
@@ -105,7 +109,7 @@ class ArchiveReader:
                 if session.id in seen:
                     raise Malformed(f"the session {session.id!r} is here a second time")
                 seen.add(session.id)
-                kept, read = self._session(session, line, keep=keep)
+                kept, read = self._session(session, line, keep=wanted(session))
                 counts = counts.plus(read)
                 yield session, kept
             raise Malformed("it ends without a manifest: it is truncated or was never finished")
@@ -235,7 +239,7 @@ class _Kept:
             self._file.write(block.data)
         self._items, self._octets = [], 0
 
-    def items(self) -> Iterator[StoredItem]:
+    def __iter__(self) -> Iterator[StoredItem]:
         if self._file is not None:
             self._file.seek(0)
             for line in self._file:

@@ -37,4 +37,13 @@ StoreOpt = Annotated[
 ]
 AllStoresOpt = Annotated[bool, typer.Option("--all-stores", help="Every store of the settings file.")]
 OutputOpt = Annotated[Form, typer.Option("--output", "-o", help="The form of the results.")]
+LastOpt = Annotated[int | None, typer.Option("--last", min=1, metavar="N", help="Only the N newest turns.")]
+ItemsOpt = Annotated[
+    str | None, typer.Option("--items", metavar="A:B", help="Only the items at these positions, from 0, B excluded.")
+]
+SearchOpt = Annotated[
+    str | None, typer.Option("--search", metavar="TEXT", help="Only the items in which TEXT was said.")
+]
+RawOpt = Annotated[bool, typer.Option("--raw", help="The stored texts as they are, one a line.")]
+FullOpt = Annotated[bool, typer.Option("--full", help="Fold nothing away.")]
 NullOpt = Annotated[bool, typer.Option("--null", help="Names are separated by NUL, in -o name and --ids-from.")]
