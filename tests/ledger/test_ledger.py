@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sessionctl.core.report import Stopped
 from sessionctl.errors import LedgerUnavailable
-from sessionctl.ledger import Ledger, Run, Stopped, new_run, new_run_id, private_directory
+from sessionctl.ledger import Ledger, Run, new_run, new_run_id, private_directory
 
 NOW = datetime(2026, 3, 1, 12, 30, 0, 125000, UTC)
 PROCESSES = 8
@@ -287,7 +288,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
 
 def test_a_held_lock_ends_in_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(path)
-    monkeypatch.setattr("sessionctl.ledger._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("sessionctl.ledger.local._BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerUnavailable, match="locked"):

@@ -1,4 +1,4 @@
-"""The ledger: sessionctl's own record of every run that changes a store, in a local SQLite file.
+"""The ledger in a local SQLite file.
 
 It is opened and written before a run's first change, so that no change goes unrecorded. Each call is one
 short transaction over a connection of its own, so runs side by side only ever wait for each other's
@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -25,15 +22,15 @@ from typing import Any, Self, TypeVar
 from sessionctl.core.report import Stopped
 from sessionctl.core.units import format_time
 from sessionctl.errors import LedgerUnavailable
+from sessionctl.ledger.record import Run, Segment
 
 T = TypeVar("T")
 
 FILE_NAME = "ledger.db"
 _APPLICATION_ID = 0x53435444
 """``PRAGMA application_id`` (the letters SCTD), by which the file is told from any other SQLite file."""
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_SECONDS = 10.0
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY,
@@ -54,60 +51,27 @@ CREATE TABLE IF NOT EXISTS runs (
     error TEXT
 ) WITHOUT ROWID
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a command that changes a store.
-
-    ``store`` is the masked address, ``criteria`` the selection in sentences, ``digest`` the plan's, ``counts``
-    the ``matched``, ``removed`` and ``skipped`` of the report. ``stopped`` and ``ended_at`` are None while it
-    runs, and stay so for a run that was cut off: then ``heartbeat_at`` is its last sign of life.
-    """
-
-    run_id: str
-    command: str
-    store: str
-    actor: str
-    user: str
-    host: str
-    pid: int
-    started_at: datetime
-    reason: str | None = None
-    criteria: tuple[str, ...] = ()
-    digest: str | None = None
-    heartbeat_at: datetime | None = None
-    ended_at: datetime | None = None
-    stopped: Stopped | None = None
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-
-def new_run_id(now: datetime) -> str:
-    """An id that sorts by time (to the millisecond) and is unique across hosts: 10 + 13 letters and digits.
-
-    The form is that of a ULID with a shorter random part, in lower case.
-    """
-    return _base32(int(now.timestamp() * 1000), 10) + _base32(secrets.randbits(65), 13)
-
-
-def new_run(
-    command: str, store: str, now: datetime, env: Mapping[str, str], *, reason: str | None = None, **facts: Any
-) -> Run:
-    """A run that starts ``now`` in this process; the actor is ``$SESSIONCTL_ACTOR``, else the user."""
-    user = _user()
-    return Run(
-        run_id=new_run_id(now),
-        command=command,
-        store=store,
-        actor=env.get("SESSIONCTL_ACTOR") or user,
-        user=user,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started_at=now,
-        reason=reason,
-        **facts,
-    )
+_ADDED = (
+    (
+        "ALTER TABLE runs ADD COLUMN archive TEXT",
+        """
+        CREATE TABLE segments (
+            run_id TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            sessions INTEGER NOT NULL,
+            items INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            sha256 TEXT NOT NULL,
+            sealed_at TEXT NOT NULL,
+            committed_at TEXT,
+            kept TEXT NOT NULL,
+            PRIMARY KEY (run_id, number)
+        ) WITHOUT ROWID
+        """,
+    ),
+)
+"""What each layout adds to the one before it, from the second on."""
 
 
 def private_directory(path: Path) -> Path:
@@ -190,6 +154,30 @@ class Ledger:
         where, values = ("WHERE store = ?", [_clean(store)]) if store is not None else ("", [])
         return self._read(f"{where} ORDER BY run_id DESC LIMIT ?", (*values, -1 if limit is None else limit))
 
+    def sealed(self, segment: Segment) -> None:
+        """Record a segment that was sealed and verified; on disk when this returns."""
+        row = {field.name: getattr(segment, field.name) for field in fields(Segment)}
+        row |= {"sealed_at": format_time(segment.sealed_at), "committed_at": None, "kept": json.dumps(segment.kept)}
+        marks = ", ".join("?" * len(row))
+        self._write(
+            lambda db: db.execute(f"INSERT INTO segments ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+        )
+
+    def committed(self, run_id: str, number: int, kept: Sequence[str]) -> None:
+        """All that the run does to the sessions of this segment is done; ``kept`` were not removed."""
+        values = (format_time(datetime.now(UTC)), json.dumps(kept), run_id, number)
+        change = "UPDATE segments SET committed_at = ?, kept = ? WHERE run_id = ? AND number = ?"
+        self._write(lambda db: db.execute(change, values))
+
+    def segments(self, run_id: str) -> tuple[Segment, ...]:
+        """The segments of a run, in order."""
+        columns = ", ".join(field.name for field in fields(Segment))
+        with self._connection() as db:
+            if self._version(db) < 2:
+                return ()
+            rows = db.execute(f"SELECT {columns} FROM segments WHERE run_id = ? ORDER BY number", (run_id,))
+            return tuple(_segment(row) for row in rows)
+
     def _update(self, run_id: str, assignments: str, *values: str | None) -> None:
         def update(db: sqlite3.Connection) -> None:
             if db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (*values, run_id)).rowcount != 1:
@@ -198,11 +186,12 @@ class Ledger:
         self._write(update)
 
     def _read(self, clause: str, values: tuple[Any, ...]) -> tuple[Run, ...]:
-        columns = ", ".join(column.name for column in fields(Run))
-
         with self._connection() as db:
-            if self._version(db) == 0:  # its maker has not come further yet
+            version = self._version(db)
+            if version == 0:  # its maker has not come further yet
                 return ()
+            names = (column.name for column in fields(Run))
+            columns = ", ".join("NULL" if name == "archive" and version == 1 else name for name in names)
             return tuple(_from_row(row) for row in db.execute(f"SELECT {columns} FROM runs {clause}", values))
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -230,9 +219,13 @@ class Ledger:
             db.close()
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        if self._version(db) == 0:
+        version = self._version(db)
+        if version == 0:
             db.execute(_SCHEMA)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        for statements in _ADDED[max(version, 1) - 1 :]:
+            for statement in statements:
+                db.execute(statement)
         # Written even when nothing is new: that is what proves that writing works.
         db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
@@ -283,24 +276,6 @@ def _unavailable(path: Path, why: str, *, hint: str | None = None) -> LedgerUnav
     )
 
 
-def _user() -> str:
-    """The account this process runs as; containers often have no name for theirs."""
-    if sys.platform != "win32":
-        import pwd
-
-        try:
-            return pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            return f"uid {os.getuid()}"
-    import getpass
-
-    return getpass.getuser()
-
-
-def _base32(number: int, digits: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (digits - 1), -1, -5))
-
-
 def _clean(text: str) -> str:
     """SQLite text is UTF-8: bytes of ids and paths that are not are spelled out."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -328,3 +303,10 @@ def _from_row(row: tuple[Any, ...]) -> Run:
     values["counts"] = json.loads(values["counts"])
     values["stopped"] = None if values["stopped"] is None else Stopped(values["stopped"])
     return Run(**values)
+
+
+def _segment(row: tuple[Any, ...]) -> Segment:
+    values = dict(zip((column.name for column in fields(Segment)), row, strict=True))
+    for name in ("sealed_at", "committed_at"):
+        values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+    return Segment(**values | {"kept": tuple(json.loads(values["kept"]))})

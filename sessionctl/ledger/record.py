@@ -1,0 +1,110 @@
+"""What the ledger records: runs, and the archive segments they sealed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sessionctl.core.report import Stopped
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a command that changes a store.
+
+    ``store`` is the masked address, ``criteria`` the selection in sentences, ``digest`` the plan's, ``counts``
+    the ``matched``, ``removed`` and ``skipped`` of the report. ``stopped`` and ``ended_at`` are None while it
+    runs, and stay so for a run that was cut off: then ``heartbeat_at`` is its last sign of life. ``archive``
+    is where the sessions it removed lie.
+    """
+
+    run_id: str
+    command: str
+    store: str
+    actor: str
+    user: str
+    host: str
+    pid: int
+    started_at: datetime
+    reason: str | None = None
+    criteria: tuple[str, ...] = ()
+    digest: str | None = None
+    heartbeat_at: datetime | None = None
+    ended_at: datetime | None = None
+    stopped: Stopped | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    archive: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A sealed segment of a run's archive.
+
+    ``committed_at`` is None until all that the run does to its sessions has been done; ``kept`` are then the
+    ids of those that the run did not remove after all (changed, active, missing, not reached).
+    """
+
+    run_id: str
+    number: int
+    name: str
+    sessions: int
+    items: int
+    bytes: int
+    sha256: str
+    sealed_at: datetime
+    committed_at: datetime | None = None
+    kept: tuple[str, ...] = ()
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time (to the millisecond) and is unique across hosts: 10 + 13 letters and digits.
+
+    The form is that of a ULID with a shorter random part, in lower case.
+    """
+    return _base32(int(now.timestamp() * 1000), 10) + _base32(secrets.randbits(65), 13)
+
+
+def new_run(
+    command: str, store: str, now: datetime, env: Mapping[str, str], *, reason: str | None = None, **facts: Any
+) -> Run:
+    """A run that starts ``now`` in this process; the actor is ``$SESSIONCTL_ACTOR``, else the user."""
+    user = _user()
+    return Run(
+        run_id=new_run_id(now),
+        command=command,
+        store=store,
+        actor=env.get("SESSIONCTL_ACTOR") or user,
+        user=user,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_at=now,
+        reason=reason,
+        **facts,
+    )
+
+
+def _user() -> str:
+    """The account this process runs as; containers often have no name for theirs."""
+    if sys.platform != "win32":
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f"uid {os.getuid()}"
+    import getpass
+
+    return getpass.getuser()
+
+
+def _base32(number: int, digits: int) -> str:
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (digits - 1), -1, -5))
