@@ -136,6 +136,9 @@ def _report_lines(report: Report) -> Iterator[str]:
         yield f"  error       {report.error[0]}"
     if report.run_id:
         yield f"  run         {report.run_id}"
+    if report.archive and report.removed.sessions:
+        yield f"  archive     {report.archive}"
+        yield f"  back by     sessionctl undo {report.run_id}"
 
 
 def _rate(report: Report) -> str:

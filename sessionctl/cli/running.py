@@ -25,6 +25,7 @@ from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
+from sessionctl.operations.archiving import archiving_of
 from sessionctl.operations.dry_run import foresee, known_pace
 from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.purge import plan_purge
@@ -46,15 +47,18 @@ class Job:
     dry_run: bool
     yes: bool
     reason: str | None
+    archive: str | None = None
+    no_archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with the address it is for, and the limits that the settings have for it."""
+    """A plan with the address it is for, the limits that the settings have for it, and where its archive goes."""
 
     address: StoreAddress
     plan: SpooledPlan
     limits: Limits
+    archive: str | None
 
     @property
     def header(self) -> PlanHeader:
@@ -70,7 +74,12 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
     trip = visit(names, out, all_stores=all_stores)
     with ExitStack() as plans:
         planned = [
-            Planned(address, plans.enter_context(plan), configured.limits_of(address.name))
+            Planned(
+                address,
+                plans.enter_context(plan),
+                configured.limits_of(address.name),
+                None if job.no_archive else job.archive or configured.archive_of(address.name),
+            )
             for address, plan in trip.each(lambda s: _plan(job, s))
         ]
         refused = _refusals(job, planned)
@@ -136,7 +145,11 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
             show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
     sessions = sum(plan.header.planned.sessions for plan in plans)
     where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
-    if not out.confirm(f"Delete {sessions} sessions from {where}? This cannot be undone.", yes=job.yes):
+    archives = {plan.archive for plan in plans}
+    back = "This cannot be undone."
+    if None not in archives:
+        back = f"They go to {', '.join(sorted(filter(None, archives)))} first."
+    if not out.confirm(f"Delete {sessions} sessions from {where}? {back}", yes=job.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     return _applied(job, out, plans)
 
@@ -182,8 +195,15 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
     )  # fmt: skip
     named = frozenset(job.selector.named)
     terms = Terms(guard=Guard(min_idle=job.min_idle), limits=limits, named=named, stop=stop)
-    with open_store(planned.address) as store, progress_of(out, header) as observe:
-        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, observe=observe)
+    with open_store(planned.address) as store, ExitStack() as stack:
+        if limits.max_replica_lag is not None and store.lag() is None:
+            out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
+        archiving = None
+        if planned.archive:
+            archiving = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
+            run = replace(run, archive=archiving.name)
+        observe = stack.enter_context(progress_of(out, header))
+        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, archiving=archiving, observe=observe)
 
 
 def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:

@@ -18,6 +18,7 @@ KEYS: Mapping[str, type] = {
     "stores.*.url_env": str,
     "stores.*.password_env": str,
     "stores.*.password_file": str,
+    "stores.*.archive": str,
     **{f"stores.*.{option}": str for option in OWN_OPTIONS},
     **{f"{table}.{key}": kind for table in ("limits", "stores.*.limits") for key, kind in limits.KEYS.items()},
 }
@@ -143,6 +144,8 @@ def _check_store(name: str, store: Mapping[str, Any], path: Path, env: Mapping[s
             raise UsageError(f"{key} of {where} is empty")
     if "://" not in store.get("url", "://"):
         absolute(store["url"], env, f"the path of store {name!r}", str(path))
+    if "://" not in store.get("archive", "://"):
+        absolute(store["archive"], env, f"archive of store {name!r}", str(path))
     if "password_file" in store:
         absolute(store["password_file"], env, f"password_file of store {name!r}", str(path))
 

@@ -98,6 +98,11 @@ class Settings:
             found = found.over(limits.from_table(self.stores[name].limits, f"store {name!r} in {self.path}"))
         return found.over(limits.from_table(self.limits, f"limits in {self.path}"))
 
+    def archive_of(self, name: str | None) -> str | None:
+        """Where runs on the store of this name archive what they remove, unless a flag says otherwise."""
+        archive = self.stores[name].values.get("archive") if name is not None and name in self.stores else None
+        return archive if archive is None or "://" in archive else str(expand(archive, self.env))
+
     @property
     def default(self) -> str | None:
         """What stands for no ``--store``: ``$SESSIONCTL_STORE``, else ``default_store``."""

@@ -54,7 +54,8 @@ class Report:
     ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
     user named and that were skipped though they exist. ``why`` explains ``stopped`` in a sentence where
     there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
-    counts batches that had to be tried again. ``forecast`` is a dry run's only.
+    counts batches that had to be tried again. ``archive`` is where what was removed lies. ``restored`` is
+    what an undo put back. ``forecast`` is a dry run's only.
     """
 
     command: str
@@ -72,6 +73,8 @@ class Report:
     why: str | None = None
     retries: int = 0
     named_skipped: int = 0
+    archive: str | None = None
+    restored: Totals | None = None
     error: tuple[str, int] | None = None
     signal: int | None = None
     forecast: Forecast | None = None
@@ -86,12 +89,13 @@ class Report:
             "run_id": self.run_id,
             **self.counts(),
             "remaining": {"sessions": self.remaining},
-            "archive": None,
+            "archive": self.archive,
             "stopped": str(self.stopped),
             "elapsed_s": round(self.elapsed_s, 3),
             "why": self.why,
             "time": self.times.to_json(),
             "retries": self.retries,
+            **({"restored": _totals(self.restored)} if self.restored is not None else {}),
             **({"error": self.error[0]} if self.error else {}),
             **({"plan": self.plan} if self.plan else {}),
         }

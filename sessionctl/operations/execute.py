@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sessionctl.core.limits import LagLimit, Limits
@@ -22,6 +22,7 @@ from sessionctl.core.plan import Plan, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError
 from sessionctl.ledger import Ledger, Run
+from sessionctl.operations.archiving import Archiving, Portion
 from sessionctl.operations.patience import LagWatch, TooFarBehind, Trouble
 from sessionctl.operations.progress import Progress
 from sessionctl.stores.base import Store
@@ -57,12 +58,14 @@ def apply_plan(
     *,
     ledger: Ledger,
     run: Run,
+    archiving: Archiving | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. ``observe`` is called after every batch, and again and again while the run waits.
+    changed. With ``archiving`` no session is removed that a sealed segment does not hold. ``observe`` is
+    called after every batch, and again and again while the run waits.
     """
     progress = Progress(planned=plan.header.planned)
     progress.skipped[Outcome.ACTIVE] = plan.header.active
@@ -71,7 +74,7 @@ def apply_plan(
     ledger.begin(run)
     running = _Run(store, terms, progress, ledger, run, observe)
     try:
-        ending = running.through(plan)
+        ending = running.through(plan, archiving)
         store.settle()
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
@@ -91,6 +94,7 @@ def apply_plan(
         times=progress.times(plan.header.select_s),
         retries=progress.retries,
         named_skipped=progress.named_skipped,
+        archive=run.archive,
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )
@@ -114,10 +118,10 @@ def _rows_of(batch: Sequence[Step]) -> int:
 
 
 class _Steps:
-    """The steps of a plan, handed out in batches."""
+    """The steps of a portion, handed out in batches."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._left = plan.steps()
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._left = iter(steps)
         self._ahead: deque[Step] = deque()
 
     def take(self, rows: int, sessions: int) -> list[Step]:
@@ -134,6 +138,10 @@ class _Steps:
     def put_back(self, batch: list[Step]) -> None:
         """The next ones to be taken are these again."""
         self._ahead.extendleft(reversed(batch))
+
+    def rest(self) -> list[Step]:
+        """All that was not taken."""
+        return [*self._ahead, *self._left]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +164,49 @@ class _Run:
     run: Run
     observe: Callable[[Progress], None]
     trouble: Trouble = field(default_factory=Trouble)
+    kept: list[str] = field(default_factory=list)
+    """Of the portion under way: sessions that were not removed."""
+    noted: float = field(default_factory=time.monotonic)
+    pacer: Pacer = field(init=False)
+    lag: LagWatch = field(init=False)
 
-    def through(self, plan: Plan) -> _Ending:
-        limits, noted = self.terms.limits, time.monotonic()
-        steps, pacer = _Steps(plan), Pacer(self.store.capabilities.pace, limits.batch_size)
-        lag = LagWatch(self.store, limits.max_replica_lag or LagLimit())
-        while batch := steps.take(pacer.rows, self._most(pacer)):
-            if ending := self._must_end():
+    def through(self, plan: Plan, archiving: Archiving | None) -> _Ending:
+        self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
+        self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
+        steps = plan.steps()
+        portions = archiving.portions(steps, self._bear) if archiving else iter([Portion(steps=steps)])
+        for portion in portions:
+            for step, outcome in portion.lost:
+                self.progress.count([step], [outcome], self.terms.named)
+            if ending := self._portion(portion, plan):
                 return ending
+        return _Ending(Stopped.DONE)
+
+    def _portion(self, portion: Portion, plan: Plan) -> _Ending | None:
+        """Apply all of it, or up to the end of the run. What it covers is on record as dealt with afterwards."""
+        steps, ending = _Steps(portion.steps), None
+        self.kept.clear()
+        while ending is None and (batch := steps.take(self.pacer.rows, self._most())):
+            ending = self._must_end()
             try:
-                if not self._attempt(batch, pacer, lag):
+                if ending or not self._attempt(batch):
                     steps.put_back(batch)
             except TooFarBehind as reason:
-                return _Ending(Stopped.LIMIT, str(reason))
-            if time.monotonic() - noted >= _LEDGER_EVERY_S:
+                steps.put_back(batch)
+                ending = _Ending(Stopped.LIMIT, str(reason))
+            if time.monotonic() - self.noted >= _LEDGER_EVERY_S:
                 self._note(plan)
-                noted = time.monotonic()
-        if self.progress.attempted.sessions >= self.progress.planned.sessions:
-            return _Ending(Stopped.DONE)
-        return _Ending(Stopped.LIMIT, "--max-sessions is reached")
+        if ending is None and self._most() <= 0 and self.progress.attempted.sessions < plan.header.planned.sessions:
+            ending = _Ending(Stopped.LIMIT, "--max-sessions is reached")
+        if portion.segment is not None:
+            kept = [*self.kept, *(step.session_id for step in steps.rest())]
+            self.ledger.committed(self.run.run_id, portion.segment, kept)
+        return ending
 
-    def _most(self, pacer: Pacer) -> int:
+    def _most(self) -> int:
         """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
         most = self.terms.limits.max_sessions
-        return pacer.sessions if most is None else min(pacer.sessions, most - self.progress.removed.sessions)
+        return self.pacer.sessions if most is None else min(self.pacer.sessions, most - self.progress.removed.sessions)
 
     def _must_end(self) -> _Ending | None:
         """A stop request or --max-runtime. Trouble that was being borne is said too."""
@@ -191,47 +218,53 @@ class _Run:
             return _Ending(Stopped.LIMIT, "--max-runtime is over", self.trouble.error)
         return None
 
-    def _attempt(self, batch: list[Step], pacer: Pacer, lag: LagWatch) -> bool:
+    def _attempt(self, batch: list[Step]) -> bool:
         """One batch and the pause after it; False where it must be tried again."""
         started = time.monotonic()
         try:
-            if behind := lag.behind():
+            if behind := self.lag.behind():
                 self._wait(_LOOK_AGAIN_S, behind)
                 return False
-            self._apply(batch, pacer)
+            self._apply(batch)
         except SessionctlError as error:
             self.progress.paused_s += time.monotonic() - started  # nothing came of it
-            pause = self.trouble.bear(error)
-            self.progress.retries += 1
-            pacer.strained(_rows_of(batch))
-            self._wait(pause, error.message)
+            self.pacer.strained(_rows_of(batch))
+            self._bear(error)
             return False
         self.trouble.passed()
         self.observe(self.progress)
-        self._wait(self._pause(pacer))
+        self._wait(self._pause())
         return True
 
-    def _apply(self, batch: list[Step], pacer: Pacer) -> None:
+    def _bear(self, error: SessionctlError) -> None:
+        """Wait until it is worth another attempt; raises ``error`` where it is not."""
+        pause = self.trouble.bear(error)
+        self.progress.retries += 1
+        self._wait(pause, error.message)
+
+    def _apply(self, batch: list[Step]) -> None:
         """One transaction; the pacer learns from what it took."""
         before, started = replace(self.store.spent), time.monotonic()
         changes = [Delete(session_id=step.session_id, version=step.version) for step in batch]
         outcomes = self.store.apply(changes, self.terms.guard)
         spent = self.store.spent.since(before)
         self.progress.count(batch, outcomes, self.terms.named)
+        self.kept += [step.session_id for step, o in zip(batch, outcomes, strict=True) if o is not Outcome.DONE]
         self.progress.batch_s = time.monotonic() - started
         self.progress.spent += spent
-        pacer.took(_rows_of(batch), spent)
+        self.pacer.took(_rows_of(batch), spent)
 
     def _note(self, plan: Plan) -> None:
         """How far the run is, in the ledger: what a run cut off after this leaves behind."""
         counts = counts_json(plan.header.matched, self.progress.removed, self.progress.skipped)
         self.ledger.progress(self.run.run_id, counts)
+        self.noted = time.monotonic()
 
-    def _pause(self, pacer: Pacer) -> float:
+    def _pause(self) -> float:
         """Seconds to leave the store to others, longer where a rate asks for it."""
         rate, progress = self.terms.limits.rate, self.progress
         late = 0.0 if rate is None else progress.attempted.sessions / rate - progress.elapsed_s
-        return max(pacer.pause_s, late)
+        return max(self.pacer.pause_s, late)
 
     def _wait(self, pause_s: float, why: str | None = None) -> None:
         """Wait, ``why`` shown; a stop request ends it, and so does --max-runtime."""

@@ -29,6 +29,20 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            "--archive",
+            metavar="DIR|URL",
+            rich_help_panel=SAFETY,
+            help="Write what is removed to an archive there first; undo brings it back.",
+            show_default="the store's setting",
+        ),
+    ] = None,
+    no_archive: Annotated[
+        bool,
+        typer.Option("--no-archive", rich_help_panel=SAFETY, help="Without an archive, whatever the settings say."),
+    ] = False,
     min_idle: Annotated[
         timedelta | None,
         typer.Option(
@@ -105,6 +119,8 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
         raise UsageError("purge needs a selector or an id", hint="--all is the explicit way to mean every session")
     if everything and not chosen.is_everything:
         raise UsageError("--all means every session: it does not go with a selector")
+    if archive and no_archive:
+        raise UsageError("--archive and --no-archive exclude each other")
     if min_idle == timedelta(0) and not chosen.names_sessions:
         raise UsageError("--min-idle 0 needs --id or --ids-from")
     out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
@@ -123,5 +139,7 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
         dry_run=dry_run,
         yes=yes,
         reason=reason,
+        archive=archive,
+        no_archive=no_archive,
     )
     raise typer.Exit(run_changes(job, out, store, all_stores=all_stores))

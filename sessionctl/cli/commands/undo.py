@@ -1,0 +1,36 @@
+"""Put back what an archived run removed, where it was."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sessionctl.cli import options as opt
+from sessionctl.cli.output import Form, Output
+
+
+def command(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="As the report of the run and runs list show it.")],
+    store: Annotated[
+        str | None,
+        typer.Option("--store", "-s", metavar="NAME|URL|PATH", help="The store, where the settings do not name it."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come back and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    output: opt.OutputOpt = Form.TABLE,
+) -> None:
+    """Put back what an archived run removed, where it was, with ids, order and times.
+
+    A session that was begun anew since gets its items back in front of the new ones. What cannot be put in \
+place is left alone and counted. What the application deleted itself stays deleted.
+
+    sessionctl runs list
+
+    sessionctl undo 01m84y1wah420p357pc376k --dry-run
+    """  # fmt: skip
+    from sessionctl.cli.undoing import Errand, undo_run
+
+    out = Output(output, allowed=(Form.TABLE, Form.JSON))
+    raise typer.Exit(undo_run(Errand(run_id=run_id, store=store, dry_run=dry_run, yes=yes, reason=reason), out))

@@ -1,0 +1,167 @@
+"""Undo of a run: look, show, confirm, put back, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sessionctl.cli.context import current
+from sessionctl.cli.output import Output
+from sessionctl.cli.plan_view import totals_text
+from sessionctl.cli.signals import stopping
+from sessionctl.cli.stores_in_use import settings
+from sessionctl.config import state_dir
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.model import Outcome
+from sessionctl.core.plan import Totals
+from sessionctl.core.report import Report, Stopped
+from sessionctl.errors import GuardRefused, SessionctlError, UsageError
+from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
+from sessionctl.operations.execute import Stop
+from sessionctl.operations.undo import Case, Undone, check, foresee_undo, put_back, reconcile
+from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """An undo as the user asked for it."""
+
+    run_id: str
+    store: str | None
+    dry_run: bool
+    yes: bool
+    reason: str | None
+
+
+def undo_run(errand: Errand, out: Output) -> int:
+    """Carry it out, and return the exit status."""
+    began = time.monotonic()
+    path = state_dir(current().env) / FILE_NAME
+    ledger = Ledger.existing(path)
+    run = ledger.run(errand.run_id) if ledger else None
+    if ledger is None or run is None:
+        raise SessionctlError(f"there is no run {errand.run_id} in the ledger {path}", hint="sessionctl runs list")
+    if not run.archive:
+        raise UsageError(f"run {run.run_id} has no archive: what it removed cannot be put back")
+    with open_store(_address(errand, run)) as store:
+        segments = ledger.segments(run.run_id)
+        check(run, segments)
+        if not errand.dry_run:
+            ledger = Ledger.open(path)  # it can be written, or nothing is begun
+            segments = reconcile(store, ledger, run, segments)
+        foreseen = foresee_undo(store, run, segments)
+        if errand.dry_run:
+            return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
+        if not errand.yes:
+            _show(out, run, foreseen, to_stderr=True)
+        if not foreseen.restored.sessions:
+            return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
+        question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
+        if not out.confirm(question, yes=errand.yes):
+            raise GuardRefused("not confirmed: nothing was changed")
+        return _undo(errand, out, store, ledger, run, segments, began)
+
+
+def _undo(
+    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, segments: tuple[Segment, ...], began: float
+) -> int:
+    """Itself a run in the ledger."""
+    mine = new_run(
+        "undo", run.store, datetime.now(UTC), current().env, reason=errand.reason,
+        criteria=(f"what run {run.run_id} removed",),
+    )  # fmt: skip
+    ledger.begin(mine)
+    done, error, stop = Undone(), None, Stop()
+    try:
+        with stopping(out) as stop:
+            put_back(store, ledger, run, segments, done, stop=stop)
+    except SessionctlError as failure:
+        error = failure
+    stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
+    status = _report(errand, out, run, done, stopped, mine.run_id, began, error=error, signal=stop.signal)
+    counts = {case.name.lower(): totals.sessions for case, totals in done.by_case.items()}
+    restored = {"sessions": done.restored.sessions, "items": done.restored.items, "bytes": done.restored.bytes}
+    ledger.finish(mine.run_id, {"restored": restored, "undone": counts}, stopped, error.message if error else None)
+    return status
+
+
+def _address(errand: Errand, run: Run) -> StoreAddress:
+    """The store of the run: the ledger keeps no password, so its URL comes from the settings or the user."""
+    known = settings()
+    candidates: list[StoreAddress] = []
+    if errand.store is not None:
+        candidates += known.resolve([errand.store])
+    else:
+        candidates += [known.configured(name) for name in known.stores]
+        candidates += known.resolve([]) if known.default is not None else ()
+        candidates += known.resolve([run.store]) if run.store.startswith("sqlite:///") else ()
+    address = next((found for found in candidates if str(found) == run.store), None)
+    if address is None:
+        raise UsageError(
+            f"run {run.run_id} was on {run.store}, and that is not the store meant here", hint="name it with --store"
+        )
+    return address
+
+
+def _report(
+    errand: Errand, out: Output, run: Run, undone: Undone, stopped: Stopped, run_id: str | None, began: float,
+    *, error: SessionctlError | None = None, signal: int | None = None,
+) -> int:  # fmt: skip
+    report = Report(
+        command="undo",
+        store=run.store,
+        label=run.store,
+        dry_run=errand.dry_run,
+        run_id=run_id,
+        matched=undone.matched,
+        removed=Totals(),
+        restored=undone.restored,
+        skipped={Outcome.CHANGED: undone.by_case[Case.REFUSED].sessions},
+        remaining=0,
+        stopped=stopped,
+        elapsed_s=time.monotonic() - began,
+        archive=run.archive,
+        named_skipped=undone.by_case[Case.REFUSED].sessions,
+        error=(error.message, error.exit_code) if error else None,
+        signal=signal,
+    )
+    if out.form.for_people:
+        _show(out, run, undone)
+        if run_id:
+            out.line(f"  run         {run_id}")
+        if error:
+            out.line(f"  error       {error.message}")
+        if errand.dry_run:
+            out.note("dry run: nothing was changed")
+    else:
+        out.json(report.to_json() | {"undoes": run.run_id, "refused": undone.refused})
+    return report.exit_code
+
+
+_WORDS = {
+    Case.BACK: "put back",
+    Case.FRONT: "in front",
+    Case.ALREADY: "there now",
+    Case.REFUSED: "refused",
+    Case.KEPT: "not taken",
+}
+_WHY = {
+    Case.FRONT: "begun anew since; the items go before the new ones",
+    Case.ALREADY: "they were not away, or are back",
+    Case.REFUSED: "other items are in their place",
+    Case.KEPT: "archived, but not removed by the run, or back by an earlier undo",
+}
+
+
+def _show(out: Output, run: Run, undone: Undone, *, to_stderr: bool = False) -> None:
+    console = out.err if to_stderr else out.console
+    out.line(f"undo of {run.command} {run.run_id} in {run.store}", console=console)
+    out.line(f"  archive     {run.archive}", console=console)
+    for case, totals in undone.by_case.items():
+        if totals.sessions or case is Case.BACK:
+            why = f" ({_WHY[case]})" if case in _WHY else ""
+            out.line(f"  {_WORDS[case]:<11} {totals_text(totals)}{why}", console=console)
+    for session_id in undone.refused[:10]:
+        out.line(f"              {session_id}", console=console)
