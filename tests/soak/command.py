@@ -68,9 +68,9 @@ def _soaked(engine: str, release: str, wanted: argparse.Namespace) -> tuple[Tall
         python = sys.executable if release == "new" else os.environ[OLD_PYTHON]
         writers = [stack.enter_context(sdk_process(python)) for _ in range(wanted.writers)]
         while tally.resumes < wanted.resumes and not tally.breaches:
-            plan = race.Plan(sessions=wanted.sessions, seed=seed, apart=release == "old")
+            plan = race.Plan(sessions=wanted.sessions, seed=seed, old=release == "old")
             with _fresh(engine, servers) as case:
-                tally.add(judged(race.run(case, writers, plan), reader, may_fail=release == "old"))
+                tally.add(judged(race.run(case, writers, plan), reader, may_fail=plan.old))
                 for process in (reader, *writers):
                     process.release()
             print(f"{engine}, {release} SDK, seed {seed}: {tally.resumes} resumes so far", file=sys.stderr, flush=True)
