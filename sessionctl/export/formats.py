@@ -15,17 +15,34 @@ class Format(StrEnum):
     """What an export is written as."""
 
     JSONL = "jsonl"
+    MARKDOWN = "markdown"
+    HTML = "html"
 
     @property
     def suffix(self) -> str:
         """What names of its files end with."""
-        return f".{self}"
+        return ".md" if self is Format.MARKDOWN else f".{self}"
+
+    @property
+    def is_paged(self) -> bool:
+        """Is it a page for each session, with an index?"""
+        return self is Format.HTML
 
     def document(self) -> Callable[[BinaryIO], Document]:
         """What begins a document of this format in a file."""
-        from sessionctl.export.jsonl import JsonlDocument
+        match self:
+            case Format.JSONL:
+                from sessionctl.export.jsonl import JsonlDocument
 
-        return JsonlDocument
+                return JsonlDocument
+            case Format.MARKDOWN:
+                from sessionctl.export.markdown import MarkdownDocument
+
+                return MarkdownDocument
+            case Format.HTML:
+                from sessionctl.export.html import HtmlDocument
+
+                return HtmlDocument
 
 
 def meant_by(name: str) -> tuple[Format | None, Compression | None]:

@@ -95,10 +95,12 @@ def export(
 def _export(
     store: Store, selector: Selector, shelf: Shelf, tally: Tally, *, several: bool, observe: Callable[[Tally], None]
 ) -> None:
-    by_day = shelf.layout.split is Split.DAY
-    refs = select(store, selector, now=store.now(), order=Order.ACTIVITY if by_day else Order.PHYSICAL)
+    by_day, by_activity = shelf.layout.split is Split.DAY, shelf.layout.format.is_paged
+    order = Order.ACTIVITY if by_day or by_activity else Order.PHYSICAL
+    refs = select(store, selector, now=store.now(), order=order)
     absent = set(selector.named)
-    for day, chunk in _chunks(refs, by_day=by_day):
+    # A chunk comes in any order, and the index of pages shall be in that of activity.
+    for day, chunk in _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK):
         for session, items in store.whole([ref.id for ref in chunk]):
             exported = Exported(store=tally.store, session=session, items=items, several=several)
             tally.exported += shelf.add(exported, day=day)
@@ -107,10 +109,10 @@ def _export(
     tally.missing = _missing(store, frozenset(absent))
 
 
-def _chunks(refs: Iterable[SessionRef], *, by_day: bool) -> Iterator[tuple[str, list[SessionRef]]]:
+def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[tuple[str, list[SessionRef]]]:
     """Chunks that belong together: of one day of last activity (UTC), where that matters."""
     for day, group in groupby(refs, _day if by_day else lambda _: ""):
-        while chunk := list(islice(group, _CHUNK)):
+        while chunk := list(islice(group, size)):
             yield day, chunk
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -193,6 +194,29 @@ class TestSplit:
         assert len(list((tmp_path / "d").glob("*/same.jsonl"))) == 2
         done = in_process("export", "-s", tmp_path / "fleet", "--out", "-")
         assert {r["store"].rpartition("/")[2] for r in records(done.out)} == {"a.db", "b.db"}
+
+
+class TestForPeople:
+    def test_pages_and_an_index_newest_first(self, store: Path, tmp_path: Path) -> None:
+        done = in_process("export", "-s", store, "--format", "html", "--out", tmp_path / "pages", "-o", "json")
+        assert done.json["written"]["files"] == 11
+        index = (tmp_path / "pages/index.html").read_text()
+        assert re.findall(r'href="\./(\w+)\.html"', index) == [f"s{n:02}" for n in range(10)]
+        again = in_process("export", "-s", store, "--format", "html", "--out", tmp_path / "pages", "--id", "s01")
+        assert (again.status, "index.html is there already" in again.said) == (2, True)
+
+    def test_one_page(self, store: Path, tmp_path: Path) -> None:
+        assert in_process("export", "-s", store, "--id", "s03", "--out", tmp_path / "x.html").status == 0
+        assert "question 3" in (tmp_path / "x.html").read_text()
+        refused = in_process("export", "-s", store, "--out", tmp_path / "y.html")
+        assert (refused.status, "one session" in refused.said) == (2, True)
+        assert [path.name for path in tmp_path.glob("y*")] == []
+
+    def test_markdown(self, store: Path, tmp_path: Path) -> None:
+        assert in_process("export", "-s", store, "--out", tmp_path / "x.md").status == 0
+        assert (tmp_path / "x.md").read_text().count("\n## Turn 1\n") == 10
+        assert in_process("export", "-s", store, "--out", f"{tmp_path}/d/", "--format", "markdown").status == 0
+        assert len(list((tmp_path / "d").glob("*.md"))) == 10
 
 
 class TestReport:

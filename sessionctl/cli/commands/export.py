@@ -95,6 +95,8 @@ def _layout(
         raise UsageError("--split writes several files: name a directory with --out")
     if split_size is not None and split is not Split.SIZE:
         raise UsageError("--split-size goes with --split size")
+    if split is None and not to_stdout and _is_directory(destination) and form in (Format.HTML, Format.MARKDOWN):
+        split = Split.SESSION
     by_name = (None, None) if to_stdout or split else meant_by(destination)
     return Layout(
         place=None if to_stdout else Path(destination),
@@ -104,3 +106,8 @@ def _layout(
         split_bytes=split_size or SPLIT_BYTES,
         force=force,
     )
+
+
+def _is_directory(destination: str) -> bool:
+    """Does it exist as one, or is it written like one?"""
+    return destination.endswith("/") or Path(destination).is_dir() or not Path(destination).suffix
