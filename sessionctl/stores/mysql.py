@@ -75,7 +75,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=10_000, largest=900, hold_s=0.1, gap_s=0.0, least=5000),
+        pace=Pace(first=20_000, largest=900, hold_s=0.2, gap_s=0.0, least=10_000),
     )
 
     def __init__(self, address: StoreAddress) -> None:

@@ -456,6 +456,34 @@ def test_live_writers_lose_nothing(postgres_url: str, sdk: SdkProcess) -> None:
         assert deleted[session_id] + kept == [json.dumps(item, separators=(",", ":")) for item in items]
 
 
+def test_other_writers_are_noticed(postgres_url: str, sdk: SdkProcess) -> None:
+    for number in range(6):
+        sdk.add(postgres_url, f"s{number}", HELLO)
+    with opened(postgres_url) as store:
+        changes = planned(store)
+        store.apply([changes["s0"]], Guard())
+        before = store.spent.met
+        sdk.add(postgres_url, "other", HELLO)
+        store.apply([changes["s1"]], Guard())
+        assert store.spent.met == before + 1
+
+
+def test_a_batch_is_found_by_the_index_whatever_share_of_the_table_it_is(url: str) -> None:
+    """A pass over the table would read all of it for each batch, and plans for small tables prefer one."""
+    scans = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'agent_sessions'"
+    seen = []
+    postgres_execute(url, "INSERT INTO agent_sessions (session_id) SELECT 'n' || n FROM generate_series(1, 497) n")
+    postgres_execute(url, "ANALYZE agent_sessions")
+    with opened(url) as store:
+        changes = list(planned(store).values())
+    with opened(url) as store:  # a connection that has not counted the planning
+        event.listen(
+            store._engine, "commit", lambda connection: seen.append(connection.exec_driver_sql(scans).scalar())
+        )
+        assert store.apply(changes, Guard()) == [Outcome.DONE] * 500
+    assert seen == [0]
+
+
 def test_a_store_that_stays_locked_is_busy_and_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgresql, "LOCK_WAIT_S", 0.1)
     with opened(url) as store, contextlib.closing(postgres_connect(url)) as other:
