@@ -81,11 +81,14 @@ class SqlStore(SqlWholeStore):
         """The item has one of the keys that come with the execution as ``keys``."""
 
     def _deleting(self) -> ClauseElement:
-        """Delete the sessions given (which are locked) and what cascades from them; lock no others."""
+        """Delete the sessions given (which are locked) and what cascades from them; lock no others.
+
+        How many they are comes with the execution too, as ``count``.
+        """
         return delete(self._sessions).where(self._is_given(self._sessions.c.session_id))
 
     def _deleting_items(self) -> ClauseElement:
-        """Delete the items with the keys given, and lock no others."""
+        """Delete the items with the keys given, ``count`` of them, and lock no others."""
         return delete(self._messages).where(self._is_given_key())
 
     @abstractmethod
@@ -322,10 +325,10 @@ class SqlStore(SqlWholeStore):
             # By key, so that an item which commits just now is never among them.
             for some in chunked(self._keys_of.run(connection, ids=self._given(ids)).scalars().all(), _KEYS):
                 given = self._given(some)
-                deleted = self._deletion_of_items.run(connection, keys=given).rowcount
+                deleted = self._deletion_of_items.run(connection, keys=given, count=len(some)).rowcount
                 if deleted != len(some) and self._remaining_items.run(connection, keys=given).first():
                     raise _Refused  # and not merely popped by the SDK meanwhile
-        if self._deletion.run(connection, ids=self._given(ids)).rowcount != len(ids):
+        if self._deletion.run(connection, ids=self._given(ids), count=len(ids)).rowcount != len(ids):
             raise _Refused
 
 

@@ -433,6 +433,33 @@ def test_an_append_under_way_keeps_its_session(
 
 
 @pytest.mark.parametrize("foreign_key", ["ON DELETE CASCADE", None])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_large_share_of_a_table_goes_beside_an_open_append(
+    mysql_url: str, sdk: SdkProcess, foreign_key: str | None, share: float
+) -> None:
+    fill(mysql_url, sdk, foreign_key=foreign_key)
+    ids = [f"t{number:03}" for number in range(600)]
+    with contextlib.closing(mysql_connect(mysql_url)) as connection, connection.cursor() as cursor:
+        for columns, more in (
+            ("agent_sessions (session_id)", ()),
+            ("agent_messages (session_id, message_data)", ("{}",)),
+        ):
+            places = ", ".join("%s" for _ in ("", *more))
+            cursor.executemany(f"INSERT INTO {columns} VALUES ({places})", [(name, *more) for name in ids])
+        cursor.execute("ANALYZE TABLE agent_sessions, agent_messages")
+    held = sdk.begin_add(mysql_url, "b", LATE, hold="commit")
+    held.wait_holding()
+    with opened(mysql_url) as store:
+        changes = planned(store)
+        outcomes = store.apply([changes["b"], *(changes[name] for name in ids[: int(share * len(ids))])], Guard())
+    assert not held.is_done
+    assert outcomes == [Outcome.ACTIVE] + [Outcome.DONE] * int(share * len(ids))
+    held.go()
+    held.result()
+    assert sdk.get(mysql_url, "b")[-1:] == LATE
+
+
+@pytest.mark.parametrize("foreign_key", ["ON DELETE CASCADE", None])
 @pytest.mark.parametrize("repeats", [True, False])
 def test_an_append_that_meets_the_deletion_is_never_lost(
     mysql_url: str, sdk: SdkProcess, foreign_key: str | None, repeats: bool
