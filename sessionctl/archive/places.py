@@ -16,9 +16,11 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from sessionctl.core.address import mask
-from sessionctl.errors import ArchiveMissing, ArchiveUnavailable, UsageError
+from sessionctl.errors import AccessRefused, ArchiveMissing, ArchiveUnavailable, SessionctlError, UsageError
 
 PART = ".part"
+_BLOCK = 8 * 1024 * 1024
+"""Octets of a remote file held in memory; a part of an upload."""
 
 
 class Entry(NamedTuple):
@@ -42,7 +44,8 @@ class Sink(Protocol):
 class Place(ABC):
     """A file or directory by its address; ``str()`` is fit for users, secrets masked.
 
-    Every method raises ArchiveMissing where there is nothing, ArchiveUnavailable where it cannot be used.
+    Every method raises ArchiveMissing where there is nothing, AccessRefused, and ArchiveUnavailable where it
+    cannot be used for another reason.
     """
 
     @property
@@ -79,7 +82,11 @@ class Place(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove this file, or this directory if it is empty."""
+        """Remove this file."""
+
+    @abstractmethod
+    def remove_directory(self) -> None:
+        """Remove this directory, which must be empty."""
 
 
 def place(address: str) -> Place:
@@ -150,10 +157,12 @@ class LocalPlace(Place):
 
     def remove(self) -> None:
         with reported(self):
-            if self._path.is_dir() and not self._path.is_symlink():
-                self._path.rmdir()
-            else:
-                self._path.unlink()
+            self._path.unlink()
+            _sync(self._path.parent)
+
+    def remove_directory(self) -> None:
+        with reported(self):
+            self._path.rmdir()
             _sync(self._path.parent)
 
 
@@ -240,8 +249,7 @@ class RemotePlace(Place):
             self._system.invalidate_cache()
             if self._system.exists(self._path):
                 raise FileExistsError(None, "it exists already")
-            # Object stores have no directories, and where there are some they are made with what lies in them.
-            if getattr(self._system, "local_file", False) or not _has_buckets(self._system):
+            if not _stores_objects(self._system):
                 self._system.makedirs(self._path)
 
     def create(self) -> Sink:
@@ -249,12 +257,12 @@ class RemotePlace(Place):
             self._system.invalidate_cache()
             if self._system.exists(self._path):
                 raise FileExistsError(None, "it exists already")
-            return _RemoteFile(self._system.open(self._path, "wb", autocommit=False), str(self))
+            return _RemoteFile(self._system, self._path, str(self))
 
     def open(self) -> BinaryIO:
         with reported(self):
             self._system.invalidate_cache()
-            return _Reported(self._system.open(self._path, "rb"), str(self))  # type: ignore[return-value]
+            return _Reported(self._system.open(self._path, "rb", block_size=_BLOCK), str(self))  # type: ignore[return-value]
 
     def size(self) -> int:
         with reported(self):
@@ -262,21 +270,24 @@ class RemotePlace(Place):
 
     def remove(self) -> None:
         with reported(self):
-            if not self._system.isdir(self._path):
-                self._system.rm_file(self._path)
-            elif not _has_buckets(self._system):
+            self._system.rm_file(self._path)
+
+    def remove_directory(self) -> None:
+        with reported(self):
+            if not _stores_objects(self._system):
                 self._system.rmdir(self._path)
 
 
-def _has_buckets(system: Any) -> bool:
-    """An object store: what looks like its top directories are buckets, which are not for us to make."""
+def _stores_objects(system: Any) -> bool:
+    """Has it no directories but in the names of its files? What would make or remove one acts on buckets."""
     protocols = system.protocol if isinstance(system.protocol, tuple | list) else (system.protocol,)
     return not {"s3", "s3a", "gs", "gcs", "abfs", "az", "abfss", "oss", "oci"}.isdisjoint(protocols)
 
 
 class _RemoteFile:
-    def __init__(self, file: Any, name: str) -> None:
-        self._file, self._name = file, name
+    def __init__(self, system: Any, path: str, name: str) -> None:
+        self._system, self._path, self._name = system, path, name
+        self._file = system.open(path, "wb", block_size=_BLOCK, autocommit=False)
 
     def write(self, data: bytes, /) -> None:
         with reported(self._name):
@@ -290,6 +301,10 @@ class _RemoteFile:
     def discard(self) -> None:
         with suppress(Exception):
             self._file.discard()
+        with suppress(Exception):  # some file systems know no commit and show a file from its first byte
+            self._system.invalidate_cache()
+            if self._system.exists(self._path):
+                self._system.rm_file(self._path)
 
 
 class _Reported:
@@ -321,8 +336,10 @@ def reported(shown: object) -> Iterator[None]:
     """Whatever goes wrong at a place is told as what is wrong with it."""
     try:
         yield
-    except (ArchiveMissing, ArchiveUnavailable):
+    except SessionctlError:
         raise
+    except PermissionError as error:
+        raise AccessRefused(f"{shown}: access is refused") from error
     except FileNotFoundError as error:
         raise ArchiveMissing(f"there is no {shown}") from error
     except BrokenPipeError:

@@ -19,6 +19,7 @@ def segments(address: str | Place) -> list[Place]:
     """
     at = place(address) if isinstance(address, str) else address
     if not at.is_directory():
+        at.size()  # raises where there is nothing
         return [at]
     entries = at.entries()
     found = list(_of_run(at, entries))

@@ -164,4 +164,4 @@ def prune(run: OldRun) -> None:
     """Remove one archive, file by file and then its directory, which must be empty by then."""
     for file in run.files:
         file.remove()
-    run.directory.remove()
+    run.directory.remove_directory()
