@@ -76,7 +76,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=5000, largest=1000, hold_s=0.025, gap_s=0.0, alone_hold_s=0.1, least=2000),
+        pace=Pace(first=5000, largest=1000, hold_s=0.025, gap_s=0.0, alone_hold_s=0.1, least=4000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
