@@ -8,6 +8,8 @@ _SMOOTHING = 0.3
 """Weight of the latest batch in the cost of a row: one slow commit does not shrink the batches for long."""
 _MOST_GROWTH = 2.0
 _LONGEST_PAUSE_S = 1.0
+_STRAIN_S = 0.025
+"""A wait for locks below this is only somebody's commit."""
 _ALONE_AFTER = 3
 """Batches without meeting another writer, after which there is none to be considerate of."""
 _REST_EVERY_S = 1.0
@@ -37,7 +39,9 @@ class Pacer:
     def strained(self, rows: int) -> None:
         """A batch of ``rows`` did not go through: the next one is half as large, and the pauses are longer."""
         self.rows = max(1, min(self.rows, rows) // 2)
-        self.pause_s = min(_LONGEST_PAUSE_S, max(2 * self.pause_s, self._pace.hold_s))
+        self._unmet = 0
+        self._strain()
+        self.pause_s = max(self._pace.gap_s, self._strained_s)
 
     def took(self, rows: int, spent: Spent) -> None:
         """Learn from a batch of ``rows``: ``spent`` is what this batch alone took."""
@@ -50,10 +54,14 @@ class Pacer:
         self.rows = max(1, int(min(max(hold_s / max(self._cost_s, 1e-9), self._pace.least), most)))
         self.pause_s = self._pause(spent, hold_s, alone=alone)
 
+    def _strain(self) -> None:
+        pace = self._pace
+        self._strained_s = min(_LONGEST_PAUSE_S, max(2 * self._strained_s, 2 * pace.gap_s, pace.hold_s))
+
     def _pause(self, spent: Spent, hold_s: float, *, alone: bool) -> float:
         pace, overrun = self._pace, max(1.0, spent.held / hold_s)
-        if spent.wait > pace.hold_s:
-            self._strained_s = min(_LONGEST_PAUSE_S, max(2 * self._strained_s, 2 * pace.gap_s, pace.hold_s))
+        if spent.wait > max(pace.hold_s, _STRAIN_S):
+            self._strain()
         else:
             self._strained_s /= 2
         pause_s = max(0.0 if alone else pace.gap_s * overrun, self._strained_s)

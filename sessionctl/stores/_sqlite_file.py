@@ -162,6 +162,7 @@ class SqliteFile:
             locked = time.monotonic()
             spent.wait += locked - started
             spent.met += self._others_are_there(connection)
+            changes = connection.total_changes
             try:
                 yield connection
             except BaseException:
@@ -172,7 +173,7 @@ class SqliteFile:
             committed = time.monotonic()
             spent.delete += committed - committing
             if self._wal_mode:
-                self._log.committed(committed - locked, alone=not self._others_seen)
+                self._log.committed(connection.total_changes - changes)
             spent.tidy += time.monotonic() - committed
 
     def _others_are_there(self, connection: sqlite3.Connection) -> bool:

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-_LONG = 36 * 1024 * 1024
+_LONG = 44 * 1024 * 1024
 """Octets of log at which it is brought to its end."""
-_PASS_AFTER, _PASS_AFTER_ALONE = 2 * 1024 * 1024, 12 * 1024 * 1024
-"""Octets of log worth a pass. Each pass waits for the disk twice, and a longer one moves fewer pages twice; but
-beside others none may be left to do for the pass that SQLite makes their commits end with."""
-_LEAST_SAMPLE_S = 0.005
-_WRITTEN_A_SECOND = 200e6
-"""Octets that a second of changes adds to the log, until it is known."""
+_WORTH_A_PASS = 4 * 1024 * 1024
+"""Octets: each pass waits for the disk twice, but what none has moved yet is left to be waited for at the end, and
+beside others to the pass that SQLite makes their commits end with."""
+_A_ROW = 1500.0
+"""Octets that a changed row adds to the log, until it is known."""
 _SMOOTHING = 0.5
+_LEAST_ROWS = 200
 _FRAME_HEADER = 24
 
 
 class LogMover:
     """One thread with one connection, both made on first need.
 
-    How long the log is now is only known when a pass begins; until the next, it is reckoned from how long
-    changes took.
+    How long the log is now is only known when a pass begins; until the next, it is reckoned from the rows
+    that were changed.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -39,19 +39,18 @@ class LogMover:
         self._connection: sqlite3.Connection | None = None
         self._frame_size = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._pass: Future[tuple[int, int]] | None = None
+        self._pass: Future[tuple[int, bool]] | None = None
+        self._limit, self._a_row = float(_LONG), _A_ROW
         self._last_length = self._length = 0.0
-        self._limit, self._a_second = float(_LONG), _WRITTEN_A_SECOND
-        self._since_pass_s = self._before_pass_s = 0.0
+        self._rows = self._rows_before = 0
 
-    def committed(self, held_s: float, *, alone: bool) -> None:
-        """After each commit, its lock given back; the changes took ``held_s``. Waits only where the log gets long."""
-        self._since_pass_s += held_s
-        unmoved = self._since_pass_s * self._a_second
-        worth_it = unmoved >= (_PASS_AFTER_ALONE if alone else _PASS_AFTER)
+    def committed(self, rows: int) -> None:
+        """After each commit that changed so many rows, its lock given back. Waits only where the log gets long."""
+        self._rows += rows
+        unmoved = self._rows * self._a_row
         if self._length + unmoved >= self._limit:
             self._bring_to_its_end()
-        elif worth_it and (self._pass is None or self._pass.done()):
+        elif unmoved >= _WORTH_A_PASS and (self._pass is None or self._pass.done()):
             self._wait()
             self._start("PASSIVE")
 
@@ -72,31 +71,33 @@ class LogMover:
         for mode in ("PASSIVE", "FULL"):
             self._wait()
             self._start(mode)
-        self._limit = _LONG if self._wait() else self._length + _LONG / 2
+        if self._wait():
+            self._limit, self._length = _LONG, 0.0
+        else:
+            self._limit = self._length + _LONG / 2
 
     def _start(self, mode: str) -> None:
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor  # not for every start
 
             self._pool = ThreadPoolExecutor(1, "sqlite-log")
-        self._last_length, self._length = self._length, self._length + self._since_pass_s * self._a_second
-        self._before_pass_s, self._since_pass_s = self._since_pass_s, 0.0
+        self._last_length, self._length = self._length, self._length + self._rows * self._a_row
+        self._rows_before, self._rows = self._rows, 0
         self._pass = self._pool.submit(self._move, mode)
 
     def _wait(self) -> bool:
-        """Learn from the pass under way, if there is one; did it move everything?"""
+        """Learn from the pass under way, if there is one; did it do all that it was asked to?"""
         if self._pass is None:
             return False
-        (length, moved), self._pass = self._pass.result(), None
-        if length > self._last_length and self._before_pass_s >= _LEAST_SAMPLE_S:
-            seen = (length - self._last_length) / self._before_pass_s
-            self._a_second += _SMOOTHING * (seen - self._a_second)
-        everything = length == moved
-        self._length = 0.0 if everything and not self._since_pass_s else length
+        (length, everything), self._pass = self._pass.result(), None
+        if length > self._last_length and self._rows_before >= _LEAST_ROWS:
+            seen = (length - self._last_length) / self._rows_before
+            self._a_row += _SMOOTHING * (seen - self._a_row)
+        self._length = length
         return everything
 
-    def _move(self, mode: str) -> tuple[int, int]:
-        """One checkpoint: octets of the log when it began, and how much of them is moved. Waits for no lock."""
+    def _move(self, mode: str) -> tuple[int, bool]:
+        """One checkpoint: octets of the log when it began, and whether all of them were moved. Waits for no lock."""
         try:
             if self._connection is None:
                 connection = self._connect()
@@ -104,7 +105,7 @@ class LogMover:
                 connection.execute("PRAGMA busy_timeout = 0")
                 self._frame_size = connection.execute("PRAGMA page_size").fetchone()[0] + _FRAME_HEADER
                 self._connection = connection
-            _, pages, moved = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, pages, moved = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error:
-            return 0, 0  # the changes are committed: that the log stays longer must not look as if they were not
-        return max(0, pages) * self._frame_size, max(0, moved) * self._frame_size
+            return 0, False  # the changes are committed: that the log stays longer must not look as if they were not
+        return max(0, pages) * self._frame_size, not busy and pages == moved

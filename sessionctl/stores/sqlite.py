@@ -77,7 +77,7 @@ class Adapter(Store):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=500, largest=5000, hold_s=0.0065, gap_s=0.0055, alone_hold_s=0.050, rest_s=0.105),
+        pace=Pace(first=500, largest=5000, hold_s=0.006, gap_s=0.0055, alone_hold_s=0.050, rest_s=0.105),
     )
 
     def __init__(self, address: StoreAddress) -> None:
