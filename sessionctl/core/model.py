@@ -101,7 +101,7 @@ class Pace:
 
     Rows in the first, sessions in the largest, seconds one may hold locks, seconds between two; seconds one
     may hold locks while nobody else writes, where the store can tell (no pauses then); and seconds of a
-    longer pause about once a second, for those who look for a free lock at longer and longer intervals.
+    longer pause every two seconds or so, for those who look for a free lock at longer and longer intervals.
     ``least``: rows below which a batch costs nearly the same, so that smaller ones would only lock more often.
     """
 

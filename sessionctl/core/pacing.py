@@ -12,7 +12,7 @@ _STRAIN_S = 0.025
 """A wait for locks below this is only somebody's commit."""
 _ALONE_AFTER = 3
 """Batches without meeting another writer, after which there is none to be considerate of."""
-_REST_EVERY_S = 1.0
+_REST_EVERY_S = 2.0
 """Seconds after which a store that asks for rests gets one."""
 
 

@@ -25,6 +25,8 @@ _A_ROW = 1500.0
 _SMOOTHING = 0.5
 _LEAST_ROWS = 200
 _FRAME_HEADER = 24
+_PATIENCE_MS = 10
+"""How long the last step may wait for a commit or a reader: no longer than a batch holds the lock."""
 
 
 class LogMover:
@@ -39,7 +41,7 @@ class LogMover:
         self._connection: sqlite3.Connection | None = None
         self._frame_size = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._pass: Future[tuple[int, bool]] | None = None
+        self._pass: Future[tuple[int | None, bool]] | None = None
         self._limit, self._a_row = float(_LONG), _A_ROW
         self._last_length = self._length = 0.0
         self._rows = self._rows_before = 0
@@ -66,7 +68,7 @@ class LogMover:
     def _bring_to_its_end(self) -> None:
         """Two passes, so that next to nothing is left to be done while the second holds the write lock.
 
-        Where readers of an older state keep the log from its end, it is left alone until it has grown by half.
+        Where somebody's lock keeps the log from its end, this is tried again when it has grown by a little.
         """
         for mode in ("PASSIVE", "FULL"):
             self._wait()
@@ -74,7 +76,7 @@ class LogMover:
         if self._wait():
             self._limit, self._length = _LONG, 0.0
         else:
-            self._limit = self._length + _LONG / 2
+            self._limit = self._length + _WORTH_A_PASS
 
     def _start(self, mode: str) -> None:
         if self._pool is None:
@@ -90,22 +92,28 @@ class LogMover:
         if self._pass is None:
             return False
         (length, everything), self._pass = self._pass.result(), None
+        if length is None:
+            return False
         if length > self._last_length and self._rows_before >= _LEAST_ROWS:
             seen = (length - self._last_length) / self._rows_before
             self._a_row += _SMOOTHING * (seen - self._a_row)
         self._length = length
         return everything
 
-    def _move(self, mode: str) -> tuple[int, bool]:
-        """One checkpoint: octets of the log when it began, and whether all of them were moved. Waits for no lock."""
+    def _move(self, mode: str) -> tuple[int | None, bool]:
+        """One checkpoint: octets of the log when it began, and whether all of them were moved.
+
+        None where it was not looked at: another one is under way (writers end their commits with one), or an
+        error. The changes are committed: that the log stays longer must not look as if they were not.
+        """
         try:
             if self._connection is None:
                 connection = self._connect()
                 connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
                 self._frame_size = connection.execute("PRAGMA page_size").fetchone()[0] + _FRAME_HEADER
                 self._connection = connection
             busy, pages, moved = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error:
-            return 0, False  # the changes are committed: that the log stays longer must not look as if they were not
-        return max(0, pages) * self._frame_size, not busy and pages == moved
+            return None, False
+        return (None if pages < 0 else pages * self._frame_size), not busy and pages == moved

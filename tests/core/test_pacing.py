@@ -92,10 +92,10 @@ def test_a_batch_that_held_too_long_is_followed_by_a_pause_as_much_longer() -> N
 
 
 @pytest.mark.parametrize("met", [0, 1])
-def test_about_once_a_second_there_is_a_rest_where_the_store_asks_for_it(met: int) -> None:
+def test_every_two_seconds_there_is_a_rest_where_the_store_asks_for_it(met: int) -> None:
     pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050, rest_s=0.100))
     worked, rests = 0.0, []
-    while worked < 10:
+    while worked < 20:
         rows = pacer.rows
         run(pacer, 1, per_row_s=1e-5, met=met)
         worked += rows * 1e-5
@@ -106,7 +106,7 @@ def test_about_once_a_second_there_is_a_rest_where_the_store_asks_for_it(met: in
             assert pacer.pause_s <= 0.002
             worked += pacer.pause_s
     apart = [later - earlier for earlier, later in itertools.pairwise(rests)]
-    assert 0.9 < min(apart) <= max(apart) < 1.2
+    assert 1.9 < min(apart) <= max(apart) < 2.2
 
 
 @given(
