@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -21,6 +22,7 @@ from sessionctl.core.selector import Selector
 from sessionctl.core.text import visible
 from sessionctl.core.units import count, format_size
 from sessionctl.errors import LedgerUnavailable, UsageError
+from sessionctl.export.redaction import Redactor, Sensitive
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import FILE_NAME, Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
@@ -31,12 +33,21 @@ _SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Redact:
+    """What to take out: built-in classes and patterns by name."""
+
+    classes: Sequence[Sensitive]
+    patterns: Mapping[str, re.Pattern[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An export as the user asked for it."""
 
     selector: Selector
     layout: Layout
     reason: str | None
+    redact: Redact | None = None
 
 
 def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_stores: bool) -> int:
@@ -58,7 +69,8 @@ def _exporting(
         criteria = (*order.selector.explain(now), f"written to {order.layout.place or 'stdout'}")
         run = new_run("export", str(store.address), now, current().env, reason=order.reason, criteria=criteria)
         record = Record(ledger=ledger, run=run)
-        return export(store, order.selector, shelf, record=record, several=several, observe=observe)
+        redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
+        return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)
 
     return one
 
@@ -131,6 +143,8 @@ def _report(order: Order, out: Output, trip: Visit, tallies: Sequence[Tally], sh
         say(f"{_counted(whole.exported)} written to {place}")
         for name, found in sorted(whole.redacted.items()):
             say(f"redacted: {found:,} {name}")
+        if whole.telling_ids:
+            out.warn(f"the ids of {count(whole.telling_ids, 'session')} hold such things too, and ids stay as they are")
         if whole.missing:
             say(f"{whole.missing:,} of the named sessions do not exist")
         return

@@ -10,11 +10,13 @@ from typing import Any
 
 from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import SessionctlError
 from sessionctl.export.base import Exported
-from sessionctl.export.shelf import Shelf, Split
+from sessionctl.export.redaction import Redactor
+from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
@@ -26,12 +28,17 @@ _UNDATED = "undated"
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What was exported of one store so far; ``missing`` counts sessions that were named and do not exist."""
+    """What was exported of one store so far.
+
+    ``missing`` counts sessions that were named and do not exist. ``redacted`` is what was taken out, by name;
+    ``telling_ids`` counts sessions whose ids hold such things: ids are not changed.
+    """
 
     store: str
     exported: Totals = field(default_factory=Totals)
     missing: int = 0
     redacted: Counter[str] = field(default_factory=Counter)
+    telling_ids: int = 0
 
     def __add__(self, more: Tally) -> Tally:
         return Tally(
@@ -39,6 +46,7 @@ class Tally:
             exported=self.exported + more.exported,
             missing=self.missing + more.missing,
             redacted=self.redacted + more.redacted,
+            telling_ids=self.telling_ids + more.telling_ids,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -48,6 +56,7 @@ class Tally:
             "exported": {"sessions": done.sessions, "items": done.items, "bytes": done.bytes},
             "skipped": {"missing": self.missing},
             "redacted": dict(sorted(self.redacted.items())),
+            "telling_ids": self.telling_ids,
         }
 
 
@@ -73,17 +82,24 @@ def export(
     shelf: Shelf,
     *,
     record: Record,
+    redactor: Redactor | None = None,
     several: bool = False,
     observe: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Put the sessions of ``selector`` on the shelf, each as it is at one instant; those gone meanwhile are left out.
 
-    ``several``: sessions of other stores go onto the same shelf. ``observe`` is told after every session.
+    ``redactor`` must be of this export alone: its counts become the tally's. ``several``: sessions of other
+    stores go onto the same shelf. ``observe`` is told after every session.
     """
-    tally = Tally(store=str(store.address))
+    tally = Tally(store=str(store.address), redacted=redactor.found if redactor else Counter())
     record.begin()
     try:
-        _export(store, selector, shelf, tally, several=several, observe=observe)
+        for day, session, items in _selected(store, selector, shelf.layout, tally):
+            items = _redacted(items, redactor)  # noqa: PLW2901 - the others are not to be seen
+            exported = Exported(store=tally.store, session=session, items=items, several=several)
+            tally.exported += shelf.add(exported, day=day)
+            tally.telling_ids += redactor is not None and redactor.touches(session.id)
+            observe(tally)
     except BaseException as error:
         stopped = Stopped.ERROR if isinstance(error, Exception) else Stopped.SIGNAL
         record.finish(tally, stopped, error.message if isinstance(error, SessionctlError) else type(error).__name__)
@@ -92,21 +108,26 @@ def export(
     return tally
 
 
-def _export(
-    store: Store, selector: Selector, shelf: Shelf, tally: Tally, *, several: bool, observe: Callable[[Tally], None]
-) -> None:
-    by_day, by_activity = shelf.layout.split is Split.DAY, shelf.layout.format.is_paged
+def _selected(
+    store: Store, selector: Selector, layout: Layout, tally: Tally
+) -> Iterator[tuple[str, SessionRecord, Iterable[StoredItem]]]:
+    """The sessions, each with its day where that matters; at the end the missing ones are counted."""
+    by_day, by_activity = layout.split is Split.DAY, layout.format.is_paged
     order = Order.ACTIVITY if by_day or by_activity else Order.PHYSICAL
     refs = select(store, selector, now=store.now(), order=order)
     absent = set(selector.named)
     # A chunk comes in any order, and the index of pages shall be in that of activity.
     for day, chunk in _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK):
         for session, items in store.whole([ref.id for ref in chunk]):
-            exported = Exported(store=tally.store, session=session, items=items, several=several)
-            tally.exported += shelf.add(exported, day=day)
             absent.discard(session.id)
-            observe(tally)
+            yield day, session, items
     tally.missing = _missing(store, frozenset(absent))
+
+
+def _redacted(items: Iterable[StoredItem], redactor: Redactor | None) -> Iterable[StoredItem]:
+    if redactor is None:
+        return items
+    return (item._replace(text=redactor.text(item.text)) for item in items)
 
 
 def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[tuple[str, list[SessionRef]]]:

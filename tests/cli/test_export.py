@@ -219,6 +219,35 @@ class TestForPeople:
         assert len(list((tmp_path / "d").glob("*.md"))) == 10
 
 
+class TestRedaction:
+    @pytest.fixture
+    def told(self, tmp_path: Path) -> Path:
+        secret = user("write to mia@example.com or call +49 171 2345678, TCK-7")
+        return write_sessions(tmp_path / "told.db", {"mia@example.com": [secret, *turn(1)], "other": [secret]})
+
+    @pytest.mark.parametrize("form", ["jsonl", "markdown", "html"])
+    def test_what_was_said_is_not_in_the_files(self, told: Path, tmp_path: Path, form: str) -> None:
+        arguments = ("--id", "other", "--format", form, "--redact", "all", "--redact-pattern", r"ticket=TCK-\d+")
+        done = in_process("export", "-s", told, *arguments, "--out", tmp_path / f"x.{form}", "-o", "json")
+        written = (tmp_path / f"x.{form}").read_text()
+        assert done.json["redacted"] == {"email": 1, "phone": 1, "ticket": 1}
+        assert not re.search("mia@|2345678|TCK-7", written + done.text)
+        assert written.replace("\\", "").count("[redacted:") == 3
+
+    def test_ids_are_kept_and_that_is_said(self, told: Path) -> None:
+        done = in_process("export", "-s", told, "--redact", "email", "--redact", "phone", "--out", "-")
+        assert {r["session_id"] for r in records(done.out)} == {"mia@example.com", "other"}
+        assert [r["data"] for r in records(done.out) if r["session_id"] != "other"][1:] == turn(1)
+        assert "redacted: 2 email" in done.said
+        assert "ids of 1 session hold" in done.said
+
+    def test_it_is_recorded(self, told: Path, home: Path) -> None:
+        in_process("export", "-s", told, "--redact", "email", "--out", os.devnull)
+        [row] = ledger_rows(home)
+        assert json.loads(row["counts"])["redacted"] == {"email": 2}
+        assert "mia" not in json.dumps(row)
+
+
 class TestReport:
     def test_named_sessions_that_do_not_exist(self, store: Path) -> None:
         ids = ("--id", "s01", "--id", "nobody", "--id", "s02", "--older-than", "2d12h")
@@ -242,6 +271,8 @@ class TestReport:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["--out", "x", "--redact", "names"], "names"),
+        (["--out", "x", "--redact-pattern", "x"], "NAME=REGEX"),
         (["--out", "-", "--split", "day"], "several files"),
         (["--out", "-", "-o", "json"], "stdout"),
         (["--out", "x", "--split-size", "1MiB"], "--split size"),

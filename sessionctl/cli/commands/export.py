@@ -14,9 +14,11 @@ from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 from sessionctl.export.formats import Format, meant_by
+from sessionctl.export.redaction import Sensitive
 from sessionctl.export.shelf import SPLIT_BYTES, Layout, Split
 
 FILES = "Files"
+REDACTION = "Redaction"
 STDOUT = "-"
 
 
@@ -57,6 +59,19 @@ def command(
             help="With --split size: stored text in a file, about.",
         ),
     ] = None,
+    redact: Annotated[
+        list[Sensitive] | None,
+        typer.Option("--redact", help="Take this out of what was said; may repeat.", rich_help_panel=REDACTION),
+    ] = None,
+    redact_pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--redact-pattern",
+            metavar="NAME=REGEX",
+            help="Take out what matches, as [redacted:NAME]; may repeat.",
+            rich_help_panel=REDACTION,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files.", rich_help_panel=FILES)] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
     output: opt.OutputOpt = Form.TABLE,
@@ -64,19 +79,25 @@ def command(
     """Write sessions to files; the store is only read.
 
     Every session is written as it was at one instant, a file gets its name when it is whole, and what is there \
-already is not overwritten.
+already is not overwritten. --redact replaces what it finds in string values by a mark like [redacted:email]; \
+keys and session ids stay.
 
     sessionctl export --newer-than 7d --out week.jsonl.zst
 
-    sessionctl export --match 'support:*' --out transcripts/ --split session
+    sessionctl export --match 'support:*' --format html --out transcripts/
+
+    sessionctl export --id support:mia:42 --redact email --redact card --out - | jq .data
     """  # fmt: skip
-    from sessionctl.cli.exporting import Order, run_export
+    from sessionctl.cli.exporting import Order, Redact, run_export
+    from sessionctl.export.redaction import own_pattern
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     layout = _layout(destination, form, compress, split, split_size, force=force)
     if layout.place is None and output is Form.JSON:
         raise UsageError("--out - gives stdout to the export: it does not go with --output json")
-    order = Order(selector=chosen, layout=layout, reason=reason)
+    patterns = dict(map(own_pattern, redact_pattern or ()))
+    wanted = Redact(classes=redact or (), patterns=patterns) if redact or patterns else None
+    order = Order(selector=chosen, layout=layout, reason=reason, redact=wanted)
     raise typer.Exit(run_export(order, out, store, all_stores=all_stores))
 
 
