@@ -146,7 +146,7 @@ def _read_back(target: Place, sealed: Sealed) -> None:
 
 
 def _withdraw(target: Place) -> None:
-    """Remove what cannot be trusted, so that nobody takes it for an archive."""
+    """Remove what is no archive of anything, so that nobody takes it for one."""
     with suppress(SessionctlError):
         target.remove()
 
@@ -183,6 +183,11 @@ class RunArchive:
         header = self._header.numbered(self._segments, datetime.now(UTC))
         self._current = SegmentWriter(target.create(), header, self._compression, target)
         return self._current
+
+    def withdraw(self, sealed: Sealed) -> None:
+        """Take a sealed segment away again, and the directory where it was the only one, as far as they let."""
+        _withdraw(self._directory.child(sealed.name))
+        _withdraw(self._directory)
 
 
 def create_archive(address: str, header: Header, compression: Compression = Compression.ZSTD) -> SegmentWriter:

@@ -67,7 +67,7 @@ def _exporting(
     def one(store: Store) -> Tally:
         now = store.now()
         criteria = (*order.selector.explain(now), f"written to {order.layout.place or 'stdout'}")
-        run = new_run("export", str(store.address), now, current().env, reason=order.reason, criteria=criteria)
+        run = new_run("export", store.address.recorded, now, current().env, reason=order.reason, criteria=criteria)
         record = Record(ledger=ledger, run=run)
         redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
         return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)

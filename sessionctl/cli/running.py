@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
 from sessionctl.operations.archiving import archiving_of
 from sessionctl.operations.dry_run import foresee, known_pace
 from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.visiting import Visit
@@ -179,7 +180,7 @@ def _left(job: Job, plan: Planned, reports: Sequence[Report], seconds: float) ->
 
 
 def _foreseen(plan: Planned, limits: Limits, **facts: Any) -> Report:
-    pace = known_pace(Ledger.existing(_ledger_path()), plan.header.store)
+    pace = known_pace(Ledger.existing(_ledger_path()), plan.address.recorded)
     return foresee(plan.plan, limits=limits, pace=pace, **facts)
 
 
@@ -190,7 +191,7 @@ def _ledger_path() -> Path:
 def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledger, stop: Stop) -> Report:
     header = planned.header
     run = new_run(
-        header.command, header.store, header.store_time, current().env,
+        header.command, planned.address.recorded, header.store_time, current().env,
         reason=job.reason, criteria=header.criteria, digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
@@ -198,6 +199,7 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
     with open_store(planned.address) as store, ExitStack() as stack:
         if limits.max_replica_lag is not None and store.lag() is None:
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
+        settle_cut_off(store, ledger, datetime.now(UTC))
         archiving = None
         if planned.archive:
             archiving = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))

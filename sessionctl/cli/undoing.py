@@ -19,7 +19,8 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
-from sessionctl.operations.undo import Case, Undone, check, foresee_undo, put_back, reconcile
+from sessionctl.operations.placing import Case, settle
+from sessionctl.operations.undo import Undone, check, foresee_undo, put_back
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -45,12 +46,17 @@ def undo_run(errand: Errand, out: Output) -> int:
         raise SessionctlError(f"there is no run {errand.run_id} in the ledger {path}", hint="sessionctl runs list")
     if not run.archive:
         raise UsageError(f"run {run.run_id} has no archive: what it removed cannot be put back")
+    if not run.is_over(datetime.now(UTC)):
+        raise SessionctlError(
+            f"run {run.run_id} is still under way, as far as the ledger tells (process {run.pid} on {run.host})",
+            hint="stop it first; a run that was cut off elsewhere counts as over after five minutes of silence",
+        )
     with open_store(_address(errand, run)) as store:
         segments = ledger.segments(run.run_id)
         check(run, segments)
         if not errand.dry_run:
             ledger = Ledger.open(path)  # it can be written, or nothing is begun
-            segments = reconcile(store, ledger, run, segments)
+            segments = settle(store, ledger, run, segments)
         foreseen = foresee_undo(store, run, segments)
         if errand.dry_run:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
@@ -61,12 +67,13 @@ def undo_run(errand: Errand, out: Output) -> int:
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
         if not out.confirm(question, yes=errand.yes):
             raise GuardRefused("not confirmed: nothing was changed")
-        return _undo(errand, out, store, ledger, run, segments, began)
+        return _undo(errand, out, store, ledger, run, segments, foreseen, began)
 
 
 def _undo(
-    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, segments: tuple[Segment, ...], began: float
-) -> int:
+    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, segments: tuple[Segment, ...],
+    foreseen: Undone, began: float,
+) -> int:  # fmt: skip
     """Itself a run in the ledger."""
     mine = new_run(
         "undo", run.store, datetime.now(UTC), current().env, reason=errand.reason,
@@ -80,7 +87,8 @@ def _undo(
     except SessionctlError as failure:
         error = failure
     stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
-    status = _report(errand, out, run, done, stopped, mine.run_id, began, error=error, signal=stop.signal)
+    left = max(0, foreseen.matched.sessions - done.matched.sessions) if stopped is not Stopped.DONE else 0
+    status = _report(errand, out, run, done, stopped, mine.run_id, began, left=left, error=error, signal=stop.signal)
     counts = {case.name.lower(): totals.sessions for case, totals in done.by_case.items()}
     restored = {"sessions": done.restored.sessions, "items": done.restored.items, "bytes": done.restored.bytes}
     ledger.finish(mine.run_id, {"restored": restored, "undone": counts}, stopped, error.message if error else None)
@@ -90,14 +98,15 @@ def _undo(
 def _address(errand: Errand, run: Run) -> StoreAddress:
     """The store of the run: the ledger keeps no password, so its URL comes from the settings or the user."""
     known = settings()
-    candidates: list[StoreAddress] = []
     if errand.store is not None:
-        candidates += known.resolve([errand.store])
+        candidates = known.resolve([errand.store])
+    elif mine := [name for name in known.stores if known.configured(name, with_password=False).recorded == run.store]:
+        candidates = (known.configured(mine[0]),)
+    elif run.store.startswith("sqlite:///"):
+        candidates = known.resolve([run.store])
     else:
-        candidates += [known.configured(name) for name in known.stores]
-        candidates += known.resolve([]) if known.default is not None else ()
-        candidates += known.resolve([run.store]) if run.store.startswith("sqlite:///") else ()
-    address = next((found for found in candidates if str(found) == run.store), None)
+        candidates = known.resolve([]) if known.default is not None else ()
+    address = next((found for found in candidates if found.recorded == run.store), None)
     if address is None:
         raise UsageError(
             f"run {run.run_id} was on {run.store}, and that is not the store meant here", hint="name it with --store"
@@ -107,7 +116,7 @@ def _address(errand: Errand, run: Run) -> StoreAddress:
 
 def _report(
     errand: Errand, out: Output, run: Run, undone: Undone, stopped: Stopped, run_id: str | None, began: float,
-    *, error: SessionctlError | None = None, signal: int | None = None,
+    *, left: int = 0, error: SessionctlError | None = None, signal: int | None = None,
 ) -> int:  # fmt: skip
     report = Report(
         command="undo",
@@ -119,7 +128,7 @@ def _report(
         removed=Totals(),
         restored=undone.restored,
         skipped={Outcome.CHANGED: undone.by_case[Case.REFUSED].sessions},
-        remaining=0,
+        remaining=left,
         stopped=stopped,
         elapsed_s=time.monotonic() - began,
         archive=run.archive,

@@ -60,6 +60,13 @@ class StoreAddress:
         return mask(self.url)
 
     @property
+    def recorded(self) -> str:
+        """What tells this store from every other, from any directory; masked, and an address itself."""
+        tables = {key: value for key, value in self.options.items() if key.endswith("_table")}
+        text = f"sqlite:///{self.path.absolute()}" if self.path is not None else str(self)
+        return f"{text}{'&' if '?' in text else '?'}{urlencode(tables)}" if tables else text
+
+    @property
     def label(self) -> str:
         """What tables call it: the config's name, else the masked address."""
         return self.name or str(self)

@@ -66,6 +66,7 @@ _ADDED = (
             sealed_at TEXT NOT NULL,
             committed_at TEXT,
             kept TEXT NOT NULL,
+            returned TEXT NOT NULL,
             PRIMARY KEY (run_id, number)
         ) WITHOUT ROWID
         """,
@@ -157,17 +158,26 @@ class Ledger:
     def sealed(self, segment: Segment) -> None:
         """Record a segment that was sealed and verified; on disk when this returns."""
         row = {field.name: getattr(segment, field.name) for field in fields(Segment)}
-        row |= {"sealed_at": format_time(segment.sealed_at), "committed_at": None, "kept": json.dumps(segment.kept)}
+        row |= {"sealed_at": format_time(segment.sealed_at), "committed_at": None}
+        row |= {"kept": json.dumps(segment.kept), "returned": json.dumps(segment.returned)}
         marks = ", ".join("?" * len(row))
         self._write(
             lambda db: db.execute(f"INSERT INTO segments ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
         )
 
-    def committed(self, run_id: str, number: int, kept: Sequence[str]) -> None:
-        """All that the run does to the sessions of this segment is done; ``kept`` were not removed."""
-        values = (format_time(datetime.now(UTC)), json.dumps(kept), run_id, number)
+    def committed(self, run_id: str, number: int, kept: Sequence[str], *, wholly: bool = True) -> None:
+        """All that the run does to the sessions of this segment is done; ``kept`` were not removed.
+
+        Not ``wholly``: what became of some others is not known yet.
+        """
+        values = (format_time(datetime.now(UTC)) if wholly else None, json.dumps(kept), run_id, number)
         change = "UPDATE segments SET committed_at = ?, kept = ? WHERE run_id = ? AND number = ?"
         self._write(lambda db: db.execute(change, values))
+
+    def returned(self, run_id: str, number: int, ids: Sequence[str]) -> None:
+        """These sessions of this segment were put back, by all undoings together."""
+        change = "UPDATE segments SET returned = ? WHERE run_id = ? AND number = ?"
+        self._write(lambda db: db.execute(change, (json.dumps(ids), run_id, number)))
 
     def segments(self, run_id: str) -> tuple[Segment, ...]:
         """The segments of a run, in order."""
@@ -177,6 +187,14 @@ class Ledger:
                 return ()
             rows = db.execute(f"SELECT {columns} FROM segments WHERE run_id = ? ORDER BY number", (run_id,))
             return tuple(_segment(row) for row in rows)
+
+    def unsettled(self, store: str) -> tuple[Run, ...]:
+        """Runs on the store of this masked address with a segment that was sealed and not wholly dealt with."""
+        with self._connection() as db:
+            if self._version(db) < 2:
+                return ()
+        open_ones = "SELECT run_id FROM segments WHERE committed_at IS NULL"
+        return self._read(f"WHERE store = ? AND run_id IN ({open_ones}) ORDER BY run_id", (_clean(store),))
 
     def _update(self, run_id: str, assignments: str, *values: str | None) -> None:
         def update(db: sqlite3.Connection) -> None:
@@ -309,4 +327,4 @@ def _segment(row: tuple[Any, ...]) -> Segment:
     values = dict(zip((column.name for column in fields(Segment)), row, strict=True))
     for name in ("sealed_at", "committed_at"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
-    return Segment(**values | {"kept": tuple(json.loads(values["kept"]))})
+    return Segment(**values | {name: tuple(json.loads(values[name])) for name in ("kept", "returned")})

@@ -8,12 +8,14 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sessionctl.core.report import Stopped
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_SILENT = timedelta(minutes=5)
+"""A run gives a sign of life every second or so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,20 @@ class Run:
     error: str | None = None
     archive: str | None = None
 
+    def is_over(self, now: datetime) -> bool:
+        """It ended or was cut off: its process is gone from this host, or gave no sign of life for long."""
+        if self.ended_at is not None or now - (self.heartbeat_at or self.started_at) > _SILENT:
+            return True
+        return self.host == socket.gethostname() and not _is_alive(self.pid)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """A sealed segment of a run's archive.
 
     ``committed_at`` is None until all that the run does to its sessions has been done; ``kept`` are then the
-    ids of those that the run did not remove after all (changed, active, missing, not reached).
+    ids of those that the run did not remove after all (changed, active, missing, not reached). ``returned``
+    are those that were put back since.
     """
 
     run_id: str
@@ -63,6 +72,7 @@ class Segment:
     sealed_at: datetime
     committed_at: datetime | None = None
     kept: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
 
 
 def new_run_id(now: datetime) -> str:
@@ -90,6 +100,19 @@ def new_run(
         reason=reason,
         **facts,
     )
+
+
+def _is_alive(pid: int) -> bool:
+    """Is there such a process here? Where that cannot be asked without harm, the answer is yes."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _user() -> str:

@@ -10,20 +10,22 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Self
 
 from sessionctl import __version__
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.units import format_size
-from sessionctl.errors import SessionctlError
+from sessionctl.errors import ArchiveUnavailable, SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.operations.placing import settle
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -38,6 +40,8 @@ _FLOOR = 64 * 2**20
 """Octets that stay free on the archive's disk."""
 _MOST_SESSIONS = 10_000
 """In one segment: their ids are kept in memory until they have been dealt with."""
+_LOOK_UP_S = 0.1
+"""While a segment is in the making, the run looks up so often: for a signal, or for its time being over."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,11 +57,17 @@ class Portion:
 
 
 def check_space(address: str, needed: int) -> None:
-    """SessionctlError where the disk under a local ``address`` has no room for ``needed`` octets and some to spare."""
+    """SessionctlError where the disk under a local ``address`` has no room for ``needed`` octets and some to spare.
+
+    Raises ArchiveUnavailable where the disk cannot be asked.
+    """
     if "://" in address:
         return
-    existing = next(path for path in (Path(address), *Path(address).absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    try:
+        existing = next(path for path in (Path(address), *Path(address).absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise ArchiveUnavailable(f"{address}: {error.strerror or error}") from error
     if free < needed + _FLOOR:
         raise SessionctlError(
             f"the disk of the archive {address} has {format_size(free)} free, and about {format_size(needed)} are "
@@ -69,22 +79,22 @@ def check_space(address: str, needed: int) -> None:
 def archiving_of(store: Store, address: str, header: PlanHeader, run: Run, ledger: Ledger) -> Archiving:
     """The archive of ``run`` under ``address``, with a connection to ``store`` of its own.
 
-    What earlier runs on this store left half done is set straight first. Raises SessionctlError where the
-    disk is too small; nothing is made before the first segment.
+    Raises SessionctlError where the disk is too small; nothing is made before the first segment.
     """
     from sessionctl.archive.format import Header
     from sessionctl.archive.writer import RunArchive
-    from sessionctl.operations.undo import reconcile_cut_off
 
+    if "://" not in address:
+        address = str(Path(address).absolute())  # undo may come from another directory
     check_space(address, header.planned.bytes // _PACKED)
-    reconcile_cut_off(store, ledger, header.store, datetime.now(UTC))
     info = store.info()
     first = Header(
         run_id=run.run_id, created_at=datetime.now(UTC), tool=__version__, sdk=store.address.options.get("sdk"),
-        command=header.command, store=header.store, kind=info.kind, flavour=info.flavour,
+        command=header.command, store=store.address.recorded, kind=info.kind, flavour=info.flavour,
         zone=store.address.options.get("timezone"), selectors=header.criteria, reason=run.reason,
     )  # fmt: skip
-    return Archiving(open_store(store.address), RunArchive(address, first), ledger, run.run_id, address)
+    archive = RunArchive(address, first)
+    return Archiving(open_store(store.address), archive, ledger, run, address)
 
 
 class Archiving:
@@ -93,36 +103,53 @@ class Archiving:
     ``reader`` is a store opened for this alone.
     """
 
-    def __init__(self, reader: Store, archive: RunArchive, ledger: Ledger, run_id: str, address: str) -> None:
-        self._reader, self._archive, self._ledger, self._run_id = reader, archive, ledger, run_id
+    def __init__(self, reader: Store, archive: RunArchive, ledger: Ledger, run: Run, address: str) -> None:
+        self._reader, self._archive, self._ledger = reader, archive, ledger
+        self._run = replace(run, archive=archive.name)
         self._address = address
         self._thread = ThreadPoolExecutor(1, "archive")
+        self._is_over = Event()
         self._number = 0
         self._again: deque[Step] = deque()
+        self._unrecorded: Sealed | None = None
 
     @property
     def name(self) -> str:
         """Where it lies, for the ledger and the user."""
         return self._archive.name
 
-    def portions(self, steps: Iterator[Step], bear: Callable[[SessionctlError], None]) -> Iterator[Portion]:
-        """The portions in the order of ``steps``. ``bear`` waits out an error that may pass, or raises it."""
-        ahead = self._submit(steps)
+    def portions(self, steps: Iterator[Step], bear: Callable[[SessionctlError], None]) -> Iterator[Portion | None]:
+        """The portions in the order of ``steps``; None now and then while the next one is in the making.
+
+        ``bear`` waits out an error that may pass, or raises it.
+        """
+        ahead = self._thread.submit(self._make, steps)
         while True:
+            if not wait([ahead], timeout=_LOOK_UP_S).done:
+                yield None
+                continue
             try:
-                portion, sealed = ahead.result()
+                made = ahead.result()
             except SessionctlError as error:
                 bear(error)
-                ahead = self._submit(steps)
+                yield None
+                ahead = self._thread.submit(self._make, steps)
                 continue
-            if portion is None:
+            if made is None:
                 return
+            portion, sealed = made
             if sealed is not None:
                 self._number += 1
                 portion.segment = self._number
                 self._ledger.sealed(self._recorded(sealed))
-            ahead = self._submit(steps)
+                self._unrecorded = None
+            ahead = self._thread.submit(self._make, steps)
             yield portion
+
+    def settle(self, store: Store) -> None:
+        """Find out for sessions that were left open whether they were removed; a later run does it where it fails."""
+        with suppress(SessionctlError):
+            settle(store, self._ledger, self._run, self._ledger.segments(self._run.run_id))
 
     def __enter__(self) -> Self:
         return self
@@ -131,44 +158,42 @@ class Archiving:
         self.close()
 
     def close(self) -> None:
-        """Wait for the segment in the making; it is left unsealed or covers nothing that was changed."""
+        """Give up the segment in the making. One that was sealed and covers nothing that was changed goes too."""
+        self._is_over.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
+        if self._unrecorded is not None:
+            self._archive.withdraw(self._unrecorded)
 
-    def _submit(self, steps: Iterator[Step]) -> Future[tuple[Portion | None, Sealed | None]]:
-        return self._thread.submit(self._make, steps)
-
-    def _make(self, steps: Iterator[Step]) -> tuple[Portion | None, Sealed | None]:
+    def _make(self, steps: Iterator[Step]) -> tuple[Portion, Sealed | None] | None:
         """One segment, None where no step is left. After an error its steps come again with the next one."""
-        check_space(self._address, 0)
-        waiting = chain(iter(list(self._again)), steps)
-        self._again.clear()
         taken: list[Step] = []
         try:
-            return self._written(waiting, taken)
+            with ExitStack() as unsealed:
+                portion, writer = self._covered(steps, taken, unsealed)
+                if not taken:
+                    return None
+                self._unrecorded = writer.seal() if writer else None
+                return portion, self._unrecorded
         except BaseException:
-            self._again.extend(taken)
+            self._again.extendleft(reversed(taken))
             raise
 
-    def _written(self, waiting: Iterator[Step], taken: list[Step]) -> tuple[Portion | None, Sealed | None]:
-        with ExitStack() as unsealed:
-            portion, writer = self._covered(waiting, taken, unsealed)
-            if not taken:
-                return None, None
-            return portion, writer.seal() if writer else None
-
     def _covered(
-        self, waiting: Iterator[Step], taken: list[Step], unsealed: ExitStack
+        self, steps: Iterator[Step], taken: list[Step], unsealed: ExitStack
     ) -> tuple[Portion, SegmentWriter | None]:
         """Sessions up to a full segment, in a file that is not sealed yet; none where none is as it was planned."""
         covered: list[Step] = []
         portion = Portion(steps=covered)
         writer = None
         while len(taken) < _MOST_SESSIONS and not (writer and writer.is_full):
-            some = list(islice(waiting, _TOGETHER))
+            if self._is_over.is_set():
+                raise CancelledError
+            some = self._take(steps)
             if not some:
                 break
             taken += some
+            check_space(self._address, 0)
             expected = {step.session_id: step for step in some}
             for whole in self._reader.whole(list(expected)):
                 step = expected.pop(whole.session.id)
@@ -181,8 +206,13 @@ class Archiving:
             portion.lost += [(step, Outcome.MISSING) for step in expected.values()]
         return portion, writer
 
+    def _take(self, steps: Iterator[Step]) -> list[Step]:
+        """The next few: first those that come again."""
+        again = [self._again.popleft() for _ in range(min(len(self._again), _TOGETHER))]
+        return again + list(islice(steps, _TOGETHER - len(again)))
+
     def _recorded(self, sealed: Sealed) -> Segment:
         return Segment(
-            run_id=self._run_id, number=self._number, name=sealed.name, sessions=sealed.counts.sessions,
+            run_id=self._run.run_id, number=self._number, name=sealed.name, sessions=sealed.counts.sessions,
             items=sealed.counts.items, bytes=sealed.counts.bytes, sha256=sealed.sha256, sealed_at=datetime.now(UTC),
         )  # fmt: skip

@@ -12,15 +12,16 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Delete, Guard, Outcome
 from sessionctl.core.pacing import Pacer
-from sessionctl.core.plan import Plan, Step
+from sessionctl.core.plan import Plan, Step, Totals
 from sessionctl.core.report import Report, Stopped, counts_json
-from sessionctl.errors import LedgerUnavailable, SessionctlError
+from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.archiving import Archiving, Portion
 from sessionctl.operations.patience import LagWatch, TooFarBehind, Trouble
@@ -72,7 +73,7 @@ def apply_plan(
     progress.skipped[Outcome.MISSING] = plan.header.missing
     progress.named_skipped = plan.header.named_active
     ledger.begin(run)
-    running = _Run(store, terms, progress, ledger, run, observe)
+    running = _Run(store, terms, progress, ledger, run, observe, plan.header.matched)
     try:
         ending = running.through(plan, archiving)
         store.settle()
@@ -163,9 +164,12 @@ class _Run:
     ledger: Ledger
     run: Run
     observe: Callable[[Progress], None]
+    matched: Totals
     trouble: Trouble = field(default_factory=Trouble)
     kept: list[str] = field(default_factory=list)
     """Of the portion under way: sessions that were not removed."""
+    in_doubt: set[str] = field(default_factory=set)
+    """Of the portion under way: sessions of which nobody knows yet whether they were removed."""
     noted: float = field(default_factory=time.monotonic)
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
@@ -174,18 +178,40 @@ class _Run:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         steps = plan.steps()
-        portions = archiving.portions(steps, self._bear) if archiving else iter([Portion(steps=steps)])
+        portions: Iterator[Portion | None] = iter([Portion(steps=steps)])
+        if archiving:
+            portions = archiving.portions(steps, self._bear)
         for portion in portions:
+            if portion is None:  # the archive's next segment is in the making
+                if ending := self._must_end():
+                    return ending
+                self._note_when_due()
+                continue
             for step, outcome in portion.lost:
                 self.progress.count([step], [outcome], self.terms.named)
-            if ending := self._portion(portion, plan):
+            ending = self._portion(portion)
+            if archiving and self.in_doubt:
+                archiving.settle(self.store)
+            if ending:
                 return ending
         return _Ending(Stopped.DONE)
 
-    def _portion(self, portion: Portion, plan: Plan) -> _Ending | None:
-        """Apply all of it, or up to the end of the run. What it covers is on record as dealt with afterwards."""
-        steps, ending = _Steps(portion.steps), None
+    def _portion(self, portion: Portion) -> _Ending | None:
+        """Apply all of it, or up to the end of the run. What became of it is on record afterwards."""
+        steps = _Steps(portion.steps)
         self.kept.clear()
+        self.in_doubt.clear()
+        try:
+            ending = self._batches(steps)
+        except SessionctlError:
+            with suppress(LedgerUnavailable):  # the first error is the one to tell
+                self._account(portion, steps)
+            raise
+        self._account(portion, steps)
+        return ending
+
+    def _batches(self, steps: _Steps) -> _Ending | None:
+        ending = None
         while ending is None and (batch := steps.take(self.pacer.rows, self._most())):
             ending = self._must_end()
             try:
@@ -194,14 +220,20 @@ class _Run:
             except TooFarBehind as reason:
                 steps.put_back(batch)
                 ending = _Ending(Stopped.LIMIT, str(reason))
-            if time.monotonic() - self.noted >= _LEDGER_EVERY_S:
-                self._note(plan)
-        if ending is None and self._most() <= 0 and self.progress.attempted.sessions < plan.header.planned.sessions:
+            except SessionctlError:
+                self.in_doubt.update(step.session_id for step in batch)
+                raise
+            self._note_when_due()
+        if ending is None and self._most() <= 0 and self.progress.attempted.sessions < self.progress.planned.sessions:
             ending = _Ending(Stopped.LIMIT, "--max-sessions is reached")
-        if portion.segment is not None:
-            kept = [*self.kept, *(step.session_id for step in steps.rest())]
-            self.ledger.committed(self.run.run_id, portion.segment, kept)
         return ending
+
+    def _account(self, portion: Portion, steps: _Steps) -> None:
+        """Record which of the archived sessions were not removed; those in doubt are for a look into the store."""
+        if portion.segment is None:
+            return
+        kept = [*self.kept, *(step.session_id for step in steps.rest() if step.session_id not in self.in_doubt)]
+        self.ledger.committed(self.run.run_id, portion.segment, kept, wholly=not self.in_doubt)
 
     def _most(self) -> int:
         """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
@@ -227,6 +259,8 @@ class _Run:
                 return False
             self._apply(batch)
         except SessionctlError as error:
+            if not isinstance(error, StoreBusy):  # its commit may have gone through, and only the answer was lost
+                self.in_doubt.update(step.session_id for step in batch)
             self.progress.paused_s += time.monotonic() - started  # nothing came of it
             self.pacer.strained(_rows_of(batch))
             self._bear(error)
@@ -249,14 +283,21 @@ class _Run:
         outcomes = self.store.apply(changes, self.terms.guard)
         spent = self.store.spent.since(before)
         self.progress.count(batch, outcomes, self.terms.named)
-        self.kept += [step.session_id for step, o in zip(batch, outcomes, strict=True) if o is not Outcome.DONE]
+        for step, outcome in zip(batch, outcomes, strict=True):
+            if step.session_id in self.in_doubt and outcome in (Outcome.MISSING, Outcome.CHANGED):
+                continue
+            self.in_doubt.discard(step.session_id)
+            if outcome is not Outcome.DONE:
+                self.kept.append(step.session_id)
         self.progress.batch_s = time.monotonic() - started
         self.progress.spent += spent
         self.pacer.took(_rows_of(batch), spent)
 
-    def _note(self, plan: Plan) -> None:
-        """How far the run is, in the ledger: what a run cut off after this leaves behind."""
-        counts = counts_json(plan.header.matched, self.progress.removed, self.progress.skipped)
+    def _note_when_due(self) -> None:
+        """How far the run is, in the ledger: what a run cut off after this leaves behind, and a sign of life."""
+        if time.monotonic() - self.noted < _LEDGER_EVERY_S:
+            return
+        counts = counts_json(self.matched, self.progress.removed, self.progress.skipped)
         self.ledger.progress(self.run.run_id, counts)
         self.noted = time.monotonic()
 
@@ -276,5 +317,6 @@ class _Run:
             self.observe(progress)
         while not self.terms.stop and (left := started + pause_s - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
+            self._note_when_due()
         progress.waiting = None
         progress.paused_s += time.monotonic() - started

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, UsageError
 from sessionctl.ledger import Ledger, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which runs: all that is given must hold. ``session_ids``: the run removed one of these into its archive."""
+    """Which runs: all that is given must hold. ``session_ids``: the run removed one of these, as its archive tells."""
 
     session_ids: frozenset[str] = frozenset()
     since: datetime | None = None
@@ -25,14 +26,24 @@ class Wanted:
         return self.actor is None or self.actor in (run.actor, run.user)
 
 
-def recorded(ledger: Ledger | None, wanted: Wanted) -> list[Run]:
-    """The runs wanted, the newest first; none without a ledger. Archives are read where ids are asked for."""
+def recorded(ledger: Ledger | None, wanted: Wanted) -> tuple[list[Run], list[Run]]:
+    """The runs wanted, the newest first; none without a ledger. Archives are read where ids are asked for.
+
+    Beside them the runs whose archive could not be read, so that nobody knows whether they are meant.
+    """
     if ledger is None:
-        return []
+        return [], []
     found = [run for run in ledger.runs(store=wanted.store) if wanted.matches(run)]
     if not wanted.session_ids:
-        return found
-    return [run for run in found if any(removed in wanted.session_ids for removed in _removed(ledger, run))]
+        return found, []
+    hits, unread = [], []
+    for run in found:
+        try:
+            if any(removed in wanted.session_ids for removed in _removed(ledger, run)):
+                hits.append(run)
+        except (ArchiveMissing, ArchiveUnavailable, ArchiveDamaged, UsageError):
+            unread.append(run)
+    return hits, unread
 
 
 def _removed(ledger: Ledger, run: Run) -> Iterator[str]:
@@ -42,4 +53,5 @@ def _removed(ledger: Ledger, run: Run) -> Iterator[str]:
     for segment in ledger.segments(run.run_id) if run.archive else ():
         kept = frozenset(segment.kept)
         with ArchiveReader(place(run.archive or "").child(segment.name)) as reader:
-            yield from (whole.session.id for whole in reader.sessions() if whole.session.id not in kept)
+            ids = (whole.session.id for whole in reader.sessions())
+            yield from (session_id for session_id in ids if session_id not in kept)

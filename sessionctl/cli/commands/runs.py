@@ -22,7 +22,7 @@ _SHOWN = 50
 def list_(
     session_id: Annotated[
         list[str] | None,
-        typer.Option("--id", metavar="ID", help="Runs whose archive holds this session; may repeat."),
+        typer.Option("--id", metavar="ID", help="Runs that archived this session and removed it; may repeat."),
     ] = None,
     since: Annotated[
         datetime | None, typer.Option("--since", parser=opt.time, metavar="TIME", help="Begun at TIME or later.")
@@ -40,12 +40,14 @@ def list_(
 
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL, Form.NAME))
     wanted = Wanted(session_ids=frozenset(session_id or ()), since=since, store=_masked(store), actor=actor)
-    found = recorded(_ledger(), wanted)
+    found, unread = recorded(_ledger(), wanted)
     shown = found if not limit else found[:limit]
     columns = _WIDE if output is Form.WIDE else _COLUMNS
     out.records(columns, [_record(run) for run in shown], key="runs", name="run_id")
     if len(found) > len(shown):
         out.hint(f"{len(found) - len(shown)} more: --limit 0 shows all")
+    if unread:
+        out.warn(f"the archives of {len(unread)} runs cannot be read, the newest is {unread[0].run_id}: left out")
     if not found and output.for_people:
         out.note("no run is recorded")
 
@@ -63,7 +65,8 @@ def show(
         raise SessionctlError(f"there is no run {run_id} in the ledger", hint="sessionctl runs list shows them")
     segments = [
         {"name": s.name, "sessions": s.sessions, "items": s.items, "bytes": s.bytes, "sha256": s.sha256,
-         "sealed_at": format_time(s.sealed_at), "committed_at": format_time(s.committed_at), "kept": list(s.kept)}
+         "sealed_at": format_time(s.sealed_at), "committed_at": format_time(s.committed_at), "kept": list(s.kept),
+         "returned": list(s.returned)}
         for s in ledger.segments(run_id)
     ]  # fmt: skip
     record = _record(run)
@@ -81,7 +84,8 @@ def show(
     for segment in segments:
         dealt = "dealt with" if segment["committed_at"] else "sealed only"
         out.line(
-            f"segment    {segment['name']}: {segment['sessions']:,} sessions, {dealt}, {len(segment['kept'])} kept"
+            f"segment    {segment['name']}: {segment['sessions']:,} sessions, {dealt}, {len(segment['kept']):,} kept, "
+            f"{len(segment['returned']):,} put back"
         )
 
 
@@ -95,7 +99,7 @@ def _ledger() -> Any:
 def _masked(store: str | None) -> str | None:
     from sessionctl.cli.stores_in_use import settings
 
-    return None if store is None else str(settings().resolve([store])[0])
+    return None if store is None else settings().resolve([store])[0].recorded
 
 
 def _record(run: Any) -> Record:

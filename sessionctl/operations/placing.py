@@ -1,0 +1,135 @@
+"""What a store has by now of the sessions in a run's archive, and so what may be done with each.
+
+Only what the run itself removed may come back. A run that was cut off left that open for the sessions of
+its last segment; whoever looks next settles it, by what the store still has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sessionctl.archive.places import Place, place
+from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.model import Onto, Put
+from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, UsageError
+from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.stores.base import Store
+
+_TOGETHER = 100
+_BYTES_TOGETHER = 4 * 2**20
+"""Sessions put back in one transaction, at most; one larger session goes alone."""
+
+Whole = tuple[SessionRecord, tuple[StoredItem, ...]]
+
+
+class Case(StrEnum):
+    """What the store has of an archived session by now, and so what undoing comes to."""
+
+    BACK = "put back"
+    FRONT = "put in front of newer items"
+    ALREADY = "there already"
+    KEPT = "not removed by the run"
+    REFUSED = "refused"
+
+    @property
+    def is_writing(self) -> bool:
+        """There is something to put into the store."""
+        return self in (Case.BACK, Case.FRONT)
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """One archived session and its case."""
+
+    session: SessionRecord
+    items: tuple[StoredItem, ...]
+    case: Case
+
+    @property
+    def put(self) -> Put:
+        onto = Onto.FRONT if self.case is Case.FRONT else Onto.ABSENT
+        return Put(session=self.session, items=self.items, onto=onto, exact=True)
+
+    @property
+    def totals(self) -> Totals:
+        size = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in self.items)
+        return Totals(sessions=1, items=len(self.items), bytes=size)
+
+
+def file_of(run: Run, segment: Segment) -> Place:
+    """Where a segment of a run lies."""
+    return place(run.archive or "").child(segment.name)
+
+
+def portions(run: Run, segment: Segment) -> Iterator[list[Whole]]:
+    """The archived sessions, in portions that fit into one transaction."""
+    with ArchiveReader(file_of(run, segment)) as reader:
+        some: list[Whole] = []
+        size = 0
+        for session, items in ((whole.session, tuple(whole.items)) for whole in reader.sessions()):
+            some.append((session, items))
+            size += sum(len(item.text) for item in items)
+            if len(some) == _TOGETHER or size >= _BYTES_TOGETHER:
+                yield some
+                some, size = [], 0
+        if some:
+            yield some
+
+
+def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing]:
+    """These sessions of ``segment``, in their order, with their cases at this moment."""
+    kept = frozenset((*segment.kept, *segment.returned))
+    looked_for = [session.id for session, _ in some if session.id not in kept]
+    there = {whole.session.id: tuple(whole.items) for whole in store.whole(looked_for)}
+    return [
+        Placing(session, items, Case.KEPT if session.id in kept else _case(items, there.get(session.id)))
+        for session, items in some
+    ]
+
+
+def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None) -> Case:
+    if there is None:
+        return Case.BACK
+    if there == archived:
+        return Case.ALREADY
+    keys = [item.key for item in archived]
+    newest = max((key for key in keys if isinstance(key, int)), default=0)
+    if all(isinstance(item.key, int) and item.key > newest for item in there):
+        return Case.FRONT
+    # Only appended to: it was never away, or was put back and went on since.
+    return Case.ALREADY if there[: len(archived)] == archived else Case.REFUSED
+
+
+def settle(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """The segments, each known to be dealt with: of those left open, what the store still has was kept.
+
+    What a run had not removed when it was cut off must not be taken for removed later.
+    """
+    for segment in segments:
+        if segment.committed_at is None:
+            still_there = [
+                placing.session.id
+                for some in portions(run, segment)
+                for placing in cases(store, some, segment)
+                if placing.case in (Case.ALREADY, Case.REFUSED)
+            ]
+            ledger.committed(run.run_id, segment.number, [*segment.kept, *still_there])
+    return ledger.segments(run.run_id)
+
+
+def settle_cut_off(store: Store, ledger: Ledger, now: datetime) -> None:
+    """Settle all runs on ``store`` that were cut off, before anything else changes it.
+
+    One whose archive cannot be read holds nothing up: what it holds cannot be put back either.
+    """
+    for run in ledger.unsettled(store.address.recorded):
+        if run.is_over(now):
+            try:
+                settle(store, ledger, run, ledger.segments(run.run_id))
+            except (ArchiveMissing, ArchiveUnavailable, ArchiveDamaged, UsageError):
+                continue
