@@ -36,3 +36,6 @@ class Document(ABC):
 
     def close(self) -> None:  # noqa: B027 - most formats end with their last session
         """Write what follows the last session. The file itself belongs to the caller."""
+
+    def discard(self) -> None:  # noqa: B027 - most formats hold nothing
+        """Let go of what is held, with ``close`` or without it. Idempotent."""

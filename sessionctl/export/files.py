@@ -23,9 +23,11 @@ _BUFFER = 1 << 18
 
 
 class Ending(Protocol):
-    """What is written into a file: ``close`` writes the rest of it."""
+    """What is written into a file: ``close`` writes the rest of it, ``discard`` lets go of what is held."""
 
     def close(self) -> None: ...
+
+    def discard(self) -> None: ...
 
 
 D = TypeVar("D", bound=Ending)
@@ -47,7 +49,11 @@ class Unfinished(Generic[D]):
         with self.disk():
             self._file = self._opened(target, force=force) if isinstance(target, Path) else target
         self._packed = Packed(self._file, compression)
-        self.document = begin(cast("BinaryIO", self._packed))
+        try:
+            self.document = begin(cast("BinaryIO", self._packed))
+        except BaseException:
+            self._leave_nothing()
+            raise
 
     @contextmanager
     def disk(self) -> Iterator[None]:
@@ -74,6 +80,11 @@ class Unfinished(Generic[D]):
 
     def abandon(self) -> None:
         """Leave nothing behind of what did not become whole. Idempotent, and harmless after ``finish``."""
+        with suppress(OSError, ValueError):
+            self.document.discard()
+        self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
         if self._is_ours:
             with suppress(OSError):
                 self._file.close()
@@ -83,6 +94,7 @@ class Unfinished(Generic[D]):
 
     def _finish(self, *, durable: bool) -> int:
         self.document.close()
+        self.document.discard()
         self._packed.end()
         self._file.flush()
         size = 0

@@ -17,6 +17,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
     MARKDOWN = "markdown"
     HTML = "html"
+    PARQUET = "parquet"
 
     @property
     def suffix(self) -> str:
@@ -27,6 +28,11 @@ class Format(StrEnum):
     def is_paged(self) -> bool:
         """Is it a page for each session, with an index?"""
         return self is Format.HTML
+
+    @property
+    def is_packed(self) -> bool:
+        """Is it compressed in itself, or of no use compressed?"""
+        return self is Format.PARQUET
 
     def document(self) -> Callable[[BinaryIO], Document]:
         """What begins a document of this format in a file."""
@@ -43,6 +49,10 @@ class Format(StrEnum):
                 from sessionctl.export.html import HtmlDocument
 
                 return HtmlDocument
+            case Format.PARQUET:
+                from sessionctl.export.parquet import ParquetDocument
+
+                return ParquetDocument
 
 
 def meant_by(name: str) -> tuple[Format | None, Compression | None]:

@@ -82,13 +82,13 @@ def record_of(text: str) -> tuple[str, str]:
 
 def _tolerant(text: str) -> tuple[str, str]:
     payload = read_item(text)
-    if payload.unreadable not in (None, Unreadable.NOT_AN_OBJECT) or not _is_strict(text):
+    if payload.unreadable not in (None, Unreadable.NOT_AN_OBJECT) or not is_strict(text):
         return _fields(payload.type, payload.role, "text"), json.dumps(text)
     return _fields(payload.type, payload.role), text.replace("\n", " ").replace("\r", " ")
 
 
-def _is_strict(text: str) -> bool:
-    """Is a text that Python loads JSON for others too? It also can be encoded then."""
+def is_strict(text: str) -> bool:
+    """Is a text that Python loads JSON for others too? It can also be encoded then."""
     try:
         json.loads(text, parse_constant=_refuse)
         text.encode()

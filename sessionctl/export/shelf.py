@@ -115,7 +115,6 @@ class Shelf:
                 self._open.abandon()
             if self._index is not None:
                 self._index.abandon()
-                self._index.document.discard()
 
     def _path(self, exported: Exported, day: str) -> Path:
         place = self.layout.place or Path()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,21 @@ def test_what_is_unfinished_goes(tmp_path: Path, ending: type[BaseException], sp
     with pytest.raises(ending), Shelf(layout(tmp_path if split else tmp_path / "x.jsonl", split)) as shelf:
         add_two(shelf)
     assert [path.name for path in tmp_path.iterdir()] == (["one.jsonl"] if split else [])
+
+
+def test_a_format_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match="pyarrow"):
+        Shelf(Layout(place=tmp_path / "x.parquet", format=Format.PARQUET))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", Format)
+def test_every_format_lets_go_of_what_was_begun(tmp_path: Path, form: Format) -> None:
+    shelf = Shelf(Layout(place=tmp_path, format=form, split=Split.SESSION))
+    shelf.add(session("one", [user("hi")]))
+    shelf.__exit__(ValueError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_the_same_run_is_never_overwritten(tmp_path: Path) -> None:

@@ -119,9 +119,12 @@ def _layout(
     if split is None and not to_stdout and _is_directory(destination) and form in (Format.HTML, Format.MARKDOWN):
         split = Split.SESSION
     by_name = (None, None) if to_stdout or split else meant_by(destination)
+    format_ = form or by_name[0] or Format.JSONL
+    if format_.is_packed and compress not in (None, Compression.NONE):
+        raise UsageError(f"--compress does not go with --format {format_}", hint="it is compressed in itself")
     return Layout(
         place=None if to_stdout else Path(destination),
-        format=form or by_name[0] or Format.JSONL,
+        format=format_,
         compression=compress or by_name[1] or Compression.NONE,
         split=split,
         split_bytes=split_size or SPLIT_BYTES,
