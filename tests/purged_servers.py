@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from operating import running, wait_for
+from operating import WAIT_S, running, wait_for
 from sdk_cases import MariadbCase, PostgresCase, ServerCase, fill
 from servers import mysql_connect, mysql_execute, mysql_user, postgres_connect, postgres_execute, postgres_role
 
@@ -71,6 +72,13 @@ class Purged(ABC):
     @abstractmethod
     def deadlocking(self, other: Any, victim: str) -> contextlib.AbstractContextManager[str]:
         """The URL of a user; should it and the transaction of ``other`` deadlock, the victim is "ours" or "theirs"."""
+
+    @abstractmethod
+    def read_only(self) -> contextlib.AbstractContextManager[tuple[str, Callable[[int, Any], None]]]:
+        """The URL of a user, and what makes the server read-only for it until the block ends.
+
+        The latter is told the connection that waits, and the cursor that has locked what it waits for.
+        """
 
     def execute(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return type(self)._execute(self.url, statement, parameters or None)
@@ -180,6 +188,18 @@ class PurgedPostgres(Purged):
         other.execute(f"SET LOCAL deadlock_timeout = '{'60s' if victim == 'ours' else '10ms'}'")
         return self.role(deadlock_timeout="2s" if victim == "ours" else "60s")
 
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[tuple[str, Callable[[int, Any], None]]]:
+        with self.role() as url:
+            role = url.removeprefix("postgresql://").split("@")[0]
+
+            def flip(connection: int, other: Any) -> None:
+                self.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+                self.kill(connection)
+                other.execute("ROLLBACK")
+
+            yield url, flip
+
 
 @dataclass
 class PurgedMariadb(Purged):
@@ -225,6 +245,24 @@ class PurgedMariadb(Purged):
         if victim == "ours":
             other.execute("INSERT INTO ballast VALUES " + ", ".join(f"({n})" for n in range(1000)))
         yield self.url
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[tuple[str, Callable[[int, Any], None]]]:
+        """Of the whole server: it must be the test's own."""
+        setting = threading.Thread(target=self.execute, args=("SET GLOBAL read_only = 1",))
+        waits = "SELECT 1 FROM information_schema.processlist WHERE info = 'SET GLOBAL read_only = 1' AND state LIKE %s"
+
+        def flip(_connection: int, other: Any) -> None:
+            setting.start()  # it waits for the batch, and the batch for the other's lock
+            wait_for(lambda: self.execute(waits, "Waiting for%"), "the setting to wait")
+            other.execute("ROLLBACK")
+            setting.join(WAIT_S)
+
+        with self.user() as url:
+            try:
+                yield url, flip
+            finally:
+                self.execute("SET GLOBAL read_only = 0")
 
 
 def report_of(process: subprocess.Popen[bytes], status: int = 0) -> dict[str, Any]:
