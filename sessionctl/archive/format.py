@@ -240,13 +240,14 @@ def _line(record: Mapping[str, Any]) -> bytes:
 # -- decoding: lines come without their LF, and each function raises Malformed ---------------------------------
 
 
-_HEAD = msgspec.defstruct(
-    "_HEAD",
-    [("key", int | str | None), ("stored_at", str | None), ("at", str | None, None)],
+_LINE = msgspec.defstruct(
+    "_LINE",
+    [("key", int | str | None), ("stored_at", str | None), ("data", msgspec.Raw), ("at", str | None, None)],
     forbid_unknown_fields=True,
 )
 _DATA = b',"data":'
-_parse_head = msgspec.json.Decoder(_HEAD).decode
+_AROUND = len(_DATA) + 1
+_parse_line = msgspec.json.Decoder(_LINE).decode
 
 
 def is_session(line: bytes) -> bool:
@@ -309,25 +310,48 @@ def decode_session(line: bytes) -> SessionRecord:
 
 
 def decode_item(line: bytes) -> StoredItem:
+    plain = _plain(line)
     cut = line.find(_DATA)
+    if plain is not None:
+        return StoredItem(plain.key, plain.stored_at, plain.at, _utf8(line[cut + len(_DATA) : -1]))
     if cut < 0:
         return _decode_apart(line)
-    try:
-        head = _parse_head(line[:cut] + b"}")
-        item = StoredItem(head.key, head.stored_at, head.at, _decode_data(line[cut + len(_DATA) : -1]))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        record = _object(line[:cut] + b"}")
-        item = _item(record, _decode_data(line[cut + len(_DATA) : -1]))
-    if line[-1] != ord("}"):
+    if not line.endswith(b"}"):
         raise Malformed("the line of an item does not end")
-    return item
+    return _item(_object(line[:cut] + b"}"), _decode_data(line[cut + len(_DATA) : -1]))
+
+
+def item_octets(line: bytes) -> int:
+    """Checks the line of an item as ``decode_item`` does, and tells only the octets of its stored text."""
+    plain = _plain(line)
+    if plain is None:
+        return octets(decode_item(line).text)
+    if not line.isascii():
+        _utf8(line)
+    return len(plain.data)
+
+
+def _plain(line: bytes) -> Any:
+    """The line of an item as the parser reads it, if nothing about it is unusual; its UTF-8 is not checked yet.
+
+    The data then is all of the line behind its key: no blanks around it, no second key, nothing behind it.
+    """
+    try:
+        found = _parse_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if len(found.data) == len(line) - line.find(_DATA) - _AROUND else None
+
+
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise Malformed("the line of an item is not UTF-8") from None
 
 
 def _decode_data(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise Malformed("the data of an item is not UTF-8") from None
+    text = _utf8(raw)
     try:
         _parse_json(text)
     except msgspec.DecodeError:

@@ -119,11 +119,13 @@ class ArchiveReader:
         kept, items, size = _Kept(), 0, 0
         try:
             while (line := self._next()) is not None and form.is_item(line):
-                item = form.decode_item(line)
-                octets = form.octets(item.text)
-                items, size = items + 1, size + octets
                 if keep:
+                    item = form.decode_item(line)
+                    octets = form.octets(item.text)
                     kept.add(item, octets)
+                else:
+                    octets = form.item_octets(line)
+                items, size = items + 1, size + octets
                 unhashed.append(line)
                 waiting += len(line)
                 if waiting >= _HASHED:
