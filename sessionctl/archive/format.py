@@ -44,8 +44,10 @@ _BLOCK = 512 * 1024
 _NAMELY = "sessionctl_archive"
 
 _quote = json.encoder.encode_basestring_ascii
+_to_json = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 _parse_json = msgspec.json.Decoder(msgspec.Raw).decode
 """Checks that a text is one JSON value, by the letter of RFC 8259, and builds nothing."""
+_REFUSALS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class Malformed(ValueError):
@@ -131,14 +133,18 @@ def encode_header(header: Header) -> bytes:
 def encode_session(session: SessionRecord) -> bytes:
     """Raises ValueError where ``extras`` are no JSON values."""
     stamps = session.stamps
-    told = {"created": stamps.created, "updated": stamps.updated}
-    instants = {"created_at": stamps.created_at, "updated_at": stamps.updated_at}
-    told |= {name: at for name, at in instants.items() if at is not None}
-    return _line({"session": session.id, "version": session.version, "stamps": told, "extras": dict(session.extras)})
+    told = f'"created":{_scalar(stamps.created)},"updated":{_scalar(stamps.updated)}'
+    if stamps.created_at is not None:
+        told += f',"created_at":{_quote(stamps.created_at)}'
+    if stamps.updated_at is not None:
+        told += f',"updated_at":{_quote(stamps.updated_at)}'
+    extras = _to_json(dict(session.extras)) if session.extras else "{}"
+    names = f'"session":{_quote(session.id)},"version":{_quote(session.version)}'
+    return f'{{{names},"stamps":{{{told}}},"extras":{extras}}}\n'.encode()
 
 
 def encode_end(end: End) -> bytes:
-    return _line({"end": end.id, "items": end.items, "bytes": end.bytes, "sha256": end.sha256})
+    return f'{{"end":{_quote(end.id)},"items":{end.items},"bytes":{end.bytes},"sha256":"{end.sha256}"}}\n'.encode()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -149,11 +155,19 @@ def encode_items(items: Iterable[StoredItem]) -> Iterator[Block]:
     """The lines of ``items``, in blocks of about half a megabyte. Raises ItemTooLarge."""
     lines: list[str] = []
     chars = verbatim = apart = 0
+    last, stamp = None, "null"  # items stored together share their stamp
     for key, stored_at, at, text in items:
-        head = f'{{"key":{key if type(key) is int else _scalar(key)},"stored_at":{_scalar(stored_at)}'
+        if stored_at != last:
+            last, stamp = stored_at, _scalar(stored_at)
+        head = f'{{"key":{key if type(key) is int else _scalar(key)},"stored_at":{stamp}'
         if at is not None:
             head += f',"at":{_quote(at)}'
-        if _is_line_of_json(text):
+        try:
+            _parse_json(text)
+            is_verbatim = "\n" not in text and "\r" not in text
+        except _REFUSALS:
+            is_verbatim = _is_lenient_json(text)
+        if is_verbatim:
             line = f'{head},"data":{text}}}\n'
             verbatim += len(text)
         else:
@@ -179,14 +193,6 @@ def _block(lines: list[str], chars: int, verbatim: int, apart: int) -> Block:
 def octets(text: str) -> int:
     """Octets of a stored text that carries invalid UTF-8 by surrogate escapes."""
     return len(text) if text.isascii() else len(_stored_bytes(text) or text.encode("utf-8", "surrogatepass"))
-
-
-def _is_line_of_json(text: str) -> bool:
-    try:
-        _parse_json(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _is_lenient_json(text)
-    return "\n" not in text and "\r" not in text
 
 
 def _is_lenient_json(text: str) -> bool:
@@ -234,7 +240,7 @@ def _scalar(value: str | int | None) -> str:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    return _to_json(record).encode() + b"\n"
 
 
 # -- decoding: lines come without their LF, and each function raises Malformed ---------------------------------
@@ -338,7 +344,7 @@ def _plain(line: bytes) -> Any:
     """
     try:
         found = _parse_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _REFUSALS:
         return None
     return found if len(found.data) == len(line) - line.find(_DATA) - _AROUND else None
 

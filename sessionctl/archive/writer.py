@@ -22,6 +22,7 @@ from sessionctl.archive.reader import verify
 from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.errors import ArchiveDamaged, SessionctlError
 
+_CHUNK = 256 * 1024
 _FULL_STORED = 64 * 1024 * 1024
 _FULL = 512 * 1024 * 1024
 _RUN_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}")
@@ -53,6 +54,8 @@ class SegmentWriter:
         self._counts = Counts()
         self._is_over = False
         self.is_sealed = False
+        self._waiting: list[bytes] = []
+        self._compressed = 0
         self.size = 0
         self.stored = 0
         line = form.encode_header(header)
@@ -94,10 +97,10 @@ class SegmentWriter:
 
     def seal(self) -> Sealed:
         """Finish the file, make it durable, read it back and check it. Raises ArchiveDamaged, ArchiveUnavailable."""
-        self._store(self._frame.flush())
+        self._end_frame()
         self._frame = compressor(self._compression)  # the manifest is a frame of its own
         self._write(form.encode_manifest(Manifest(self._counts, self._ends.hexdigest())))
-        self._store(self._frame.flush())
+        self._end_frame()
         self._sink.commit()
         self._is_over = True
         sealed = Sealed(
@@ -125,7 +128,18 @@ class SegmentWriter:
 
     def _write(self, data: bytes) -> None:
         self.size += len(data)
-        self._store(self._frame.compress(data))
+        self._waiting.append(data)
+        if self.size - self._compressed >= _CHUNK:
+            self._compress()
+
+    def _compress(self) -> None:
+        """In large pieces: each call costs more than a small session is worth."""
+        self._store(self._frame.compress(b"".join(self._waiting)))
+        self._waiting, self._compressed = [], self.size
+
+    def _end_frame(self) -> None:
+        self._compress()
+        self._store(self._frame.flush())
 
     def _store(self, data: bytes) -> None:
         if data:

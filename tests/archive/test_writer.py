@@ -136,7 +136,7 @@ def test_a_full_disk_is_told() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(ArchiveUnavailable, match="No space left"):
-        SegmentWriter(Pipe(full), header(), Compression.NONE)
+        SegmentWriter(Pipe(full), header(), Compression.NONE).seal()
 
 
 def test_an_archive_in_a_pipe(tmp_path: Path) -> None:
@@ -163,10 +163,10 @@ def test_segments_fill_up(tmp_path: Path) -> None:
     with create_archive(str(tmp_path / "a"), header(), Compression.NONE) as writer:
         piece = '"' + "a" * 1_000_000 + '"'
         for number in range(70):
-            assert writer.is_full == (writer.stored >= 64 << 20)
+            assert writer.is_full == (number > 64 * 1.048576)
             writer.add(session(f"s{number}"), [item(1, piece)])
         assert writer.is_full
-        assert writer.stored == writer.size > 64 << 20
+        assert writer.size - 300_000 < writer.stored <= writer.size
 
 
 def test_a_missing_segment_is_told(tmp_path: Path) -> None:
