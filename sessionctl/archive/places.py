@@ -301,6 +301,8 @@ class _RemoteFile:
     def discard(self) -> None:
         with suppress(Exception):
             self._file.discard()
+        with suppress(Exception):
+            self._file.closed = True  # or fsspec uploads the rest when the object is collected
         with suppress(Exception):  # some file systems know no commit and show a file from its first byte
             self._system.invalidate_cache()
             if self._system.exists(self._path):

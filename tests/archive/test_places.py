@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from archives import SMALL, archive, header, item, session
 from operating import sessionctl
-from s3_server import s3, s3_endpoint
+from s3_server import BUCKET, s3, s3_endpoint
 
+from sessionctl.archive.codecs import Compression
 from sessionctl.archive.places import place
 from sessionctl.archive.reader import ArchiveReader, verify
 from sessionctl.archive.segments import segments
@@ -81,6 +82,24 @@ def test_what_was_not_sealed_is_not_there(url: str) -> None:
     assert [at.name for at in segments(url)] == ["000001.jsonl.zst"]
 
 
+def test_an_upload_given_up_leaves_no_parts(s3: str) -> None:
+    """Storage is paid for parts too, and nobody sees them."""
+    import s3fs
+
+    with create_archive(f"{s3}/large.jsonl", header(), Compression.NONE) as writer:
+        for number in range(25):
+            writer.add(session(f"s{number}"), [item(1, '"' + "a" * 1_000_000 + '"')])
+        assert uploads(s3fs.S3FileSystem()) == 1
+    assert uploads(s3fs.S3FileSystem()) == 0
+    with pytest.raises(ArchiveMissing):
+        verify(f"{s3}/large.jsonl")
+
+
+def uploads(system: Any) -> int:
+    """Uploads in parts that were begun and neither finished nor given up."""
+    return len(system.call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads", []))
+
+
 def test_more_than_one_part(url: str) -> None:
     """Larger than what is held in memory: an upload in parts."""
     noise = [json.dumps(os.urandom(200_000).hex()) for _ in range(60)]
@@ -117,8 +136,11 @@ def test_the_commands(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bucket_that_is_not_there(s3: str) -> None:
-    with pytest.raises((ArchiveMissing, ArchiveUnavailable)):
-        RunArchive(f"{s3}-nowhere", header()).segment().seal()
+    with (
+        pytest.raises((ArchiveMissing, ArchiveUnavailable)),
+        RunArchive(f"{s3}-nowhere", header()).segment() as segment,
+    ):
+        segment.seal()
 
 
 def test_secrets_in_a_url_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
