@@ -22,6 +22,7 @@ from sessionctl.core.selector import Selector
 from sessionctl.core.text import visible
 from sessionctl.core.units import count, format_size
 from sessionctl.errors import LedgerUnavailable, UsageError
+from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor, Sensitive
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import FILE_NAME, Ledger, new_run
@@ -53,6 +54,8 @@ class Order:
 def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_stores: bool) -> int:
     """Export, report, and say the exit status."""
     trip = visit(names, out, all_stores=all_stores)
+    if trip.several and order.layout.format is Format.ARCHIVE and order.layout.split is None:
+        raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
     ledger, began = _ledger(out), time.monotonic()
     with _ended_by_sigterm(), Shelf(order.layout, _stdout(order.layout)) as shelf:
         action = _exporting(order, shelf, ledger, several=trip.several, observe=_now_and_then(out))
@@ -66,9 +69,9 @@ def _exporting(
 ) -> Callable[[Store], Tally]:
     def one(store: Store) -> Tally:
         now = store.now()
-        criteria = (*order.selector.explain(now), f"written to {order.layout.place or 'stdout'}")
+        criteria = order.selector.explain(now)
         run = new_run("export", store.address.recorded, now, current().env, reason=order.reason, criteria=criteria)
-        record = Record(ledger=ledger, run=run)
+        record = Record(ledger=ledger, run=run, out=str(order.layout.place or "stdout"))
         redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
         return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)
 

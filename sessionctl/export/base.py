@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
+
+if TYPE_CHECKING:
+    from sessionctl.archive.format import Header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +20,30 @@ class Exported:
     """A session on its way into a document; its items can be read once.
 
     ``store`` is the masked address it came from, ``several``: sessions of several stores are exported together.
+    ``origin`` is what an archive says of itself; told to archives only.
     """
 
     store: str
     session: SessionRecord
     items: Iterable[StoredItem]
     several: bool = False
+    origin: Header | None = None
 
 
-class Document(ABC):
+class Ending:
+    """What is written into a file, as far as its end is concerned."""
+
+    def close(self) -> None:
+        """Write what is still missing. The file itself belongs to the caller."""
+
+    def discard(self) -> None:
+        """Let go of what is held, with ``close`` or without it. Idempotent."""
+
+    def verify(self, path: Path) -> None:
+        """Look at what lies at ``path`` now, before it gets its name. Raises where it is not what was written."""
+
+
+class Document(Ending, ABC):
     """One file being written. ``close`` ends it; what was begun and not closed is no whole document."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -33,9 +52,3 @@ class Document(ABC):
     @abstractmethod
     def add(self, exported: Exported) -> Totals:
         """Write one session; what it came to (octets of the items' texts)."""
-
-    def close(self) -> None:  # noqa: B027 - most formats end with their last session
-        """Write what follows the last session. The file itself belongs to the caller."""
-
-    def discard(self) -> None:  # noqa: B027 - most formats hold nothing
-        """Let go of what is held, with ``close`` or without it. Idempotent."""

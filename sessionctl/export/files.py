@@ -13,21 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Generic, Protocol, TypeVar, cast
+from typing import BinaryIO, Generic, TypeVar, cast
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.errors import SessionctlError, UsageError
+from sessionctl.export.base import Ending
 from sessionctl.export.compression import Packed
 
 _BUFFER = 1 << 18
-
-
-class Ending(Protocol):
-    """What is written into a file: ``close`` writes the rest of it, ``discard`` lets go of what is held."""
-
-    def close(self) -> None: ...
-
-    def discard(self) -> None: ...
 
 
 D = TypeVar("D", bound=Ending)
@@ -105,6 +98,7 @@ class Unfinished(Generic[D]):
         if self._is_ours:
             self._file.close()
         if self._part is not None:
+            self.document.verify(self._part)
             self._part.replace(self.path)
             self._part = None
         return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -18,11 +19,13 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     HTML = "html"
     PARQUET = "parquet"
+    ARCHIVE = "archive"
+    SQLITE = "sqlite"
 
     @property
     def suffix(self) -> str:
         """What names of its files end with."""
-        return ".md" if self is Format.MARKDOWN else f".{self}"
+        return {"markdown": ".md", "archive": ".jsonl", "sqlite": ".db"}.get(self, f".{self}")
 
     @property
     def is_paged(self) -> bool:
@@ -32,10 +35,10 @@ class Format(StrEnum):
     @property
     def is_packed(self) -> bool:
         """Is it compressed in itself, or of no use compressed?"""
-        return self is Format.PARQUET
+        return self in (Format.PARQUET, Format.SQLITE)
 
-    def document(self) -> Callable[[BinaryIO], Document]:
-        """What begins a document of this format in a file."""
+    def document(self, compression: Compression = Compression.NONE) -> Callable[[BinaryIO], Document]:
+        """What begins a document of this format in a file; archives see to their ``compression`` themselves."""
         match self:
             case Format.JSONL:
                 from sessionctl.export.jsonl import JsonlDocument
@@ -53,6 +56,14 @@ class Format(StrEnum):
                 from sessionctl.export.parquet import ParquetDocument
 
                 return ParquetDocument
+            case Format.SQLITE:
+                from sessionctl.export.sqlite import SqliteDocument
+
+                return SqliteDocument
+            case Format.ARCHIVE:
+                from sessionctl.export.archive import ArchiveDocument
+
+                return partial(ArchiveDocument, compression=compression)
 
 
 def meant_by(name: str) -> tuple[Format | None, Compression | None]:

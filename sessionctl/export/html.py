@@ -22,8 +22,8 @@ from sessionctl.core.plan import Totals
 from sessionctl.core.text import visible
 from sessionctl.core.transcript import Kind, Turn
 from sessionctl.core.units import count, format_size, format_stamp
-from sessionctl.errors import UsageError
-from sessionctl.export.base import Document, Exported
+from sessionctl.errors import SessionNotFound, UsageError
+from sessionctl.export.base import Document, Ending, Exported
 from sessionctl.export.reading import Block, Reading, Shown, facts, title
 
 _IN_MEMORY = 4 << 20
@@ -63,16 +63,16 @@ class HtmlDocument(Document):
         return totals
 
     def close(self) -> None:
-        """Raises UsageError where there was no session: a page without one would say nothing."""
+        """Raises SessionNotFound where there was no session: a page without one would say nothing."""
         if not self._has_session:
-            raise UsageError("no session matches, and a page needs one")
+            raise SessionNotFound("no session matches, and a page needs one")
         self._write(_bottom())
 
     def _write(self, text: str) -> None:
         self.file.write(text.encode())
 
 
-class HtmlIndex:
+class HtmlIndex(Ending):
     """The page that leads to the pages of sessions, in the order in which they were added."""
 
     def __init__(self, file: BinaryIO) -> None:

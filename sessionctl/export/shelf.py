@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +45,11 @@ class Layout:
     force: bool = False
 
     @property
+    def packing(self) -> Compression:
+        """How files are compressed around their documents."""
+        return Compression.NONE if self.format is Format.ARCHIVE else self.compression
+
+    @property
     def suffix(self) -> str:
         return self.format.suffix + self.compression.suffix
 
@@ -68,7 +74,7 @@ class Shelf:
         self.layout = layout
         self.written = Written()
         self._stream = stream
-        self._begin = layout.format.document()
+        self._begin = layout.format.document(layout.compression)
         self._open: Unfinished[Document] | None = None
         self._index: Unfinished[HtmlIndex] | None = None
         self._number, self._size = 1, 0
@@ -96,6 +102,14 @@ class Shelf:
             self._finish()
             self._number += 1
         return totals
+
+    def copy(self, make: Callable[[Path], None]) -> None:
+        """Fill the one file with what ``make`` writes: a whole store, which is SQLite like the file."""
+        from sessionctl.export.sqlite import SqliteDocument
+
+        if self._open is None or not isinstance(self._open.document, SqliteDocument):
+            raise ValueError("only one SQLite file can be a copy")
+        self._open.document.fill(make)
 
     def close(self) -> None:
         """End the last file, and the index where there are several pages."""
@@ -131,7 +145,7 @@ class Shelf:
         self._size = 0
         target = path if path is not None else self._stream
         assert target is not None  # noqa: S101 - the caller gives either
-        return Unfinished(target, self.layout.compression, self._begin, force=self.layout.force)
+        return Unfinished(target, self.layout.packing, self._begin, force=self.layout.force)
 
     def _finish(self) -> None:
         if self._open is None:

@@ -30,6 +30,7 @@ from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
+    from sessionctl.archive.format import Header
     from sessionctl.archive.writer import RunArchive, Sealed, SegmentWriter
 
 _TOGETHER = 200
@@ -81,20 +82,25 @@ def archiving_of(store: Store, address: str, header: PlanHeader, run: Run, ledge
 
     Raises SessionctlError where the disk is too small; nothing is made before the first segment.
     """
-    from sessionctl.archive.format import Header
     from sessionctl.archive.writer import RunArchive
 
     if "://" not in address:
         address = str(Path(address).absolute())  # undo may come from another directory
     check_space(address, header.planned.bytes // _PACKED)
-    info = store.info()
-    first = Header(
-        run_id=run.run_id, created_at=datetime.now(UTC), tool=__version__, sdk=store.address.options.get("sdk"),
-        command=header.command, store=store.address.recorded, kind=info.kind, flavour=info.flavour,
-        zone=store.address.options.get("timezone"), selectors=header.criteria, reason=run.reason,
-    )  # fmt: skip
-    archive = RunArchive(address, first)
+    archive = RunArchive(address, header_of(store, run))
     return Archiving(open_store(store.address), archive, ledger, run, address)
+
+
+def header_of(store: Store, run: Run) -> Header:
+    """What an archive made by ``run`` says of itself."""
+    from sessionctl.archive.format import Header
+
+    info = store.info()
+    return Header(
+        run_id=run.run_id, created_at=datetime.now(UTC), tool=__version__, sdk=store.address.options.get("sdk"),
+        command=run.command, store=store.address.recorded, kind=info.kind, flavour=info.flavour,
+        zone=store.address.options.get("timezone"), selectors=run.criteria, reason=run.reason,
+    )  # fmt: skip
 
 
 class Archiving:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Any
 
 from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import SessionctlError
 from sessionctl.export.base import Exported
+from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.ledger import Ledger, Run
+from sessionctl.operations.archiving import header_of
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
 
@@ -62,10 +63,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Where an export is recorded: the ledger (None: nowhere) and its run of this store."""
+    """Where an export is recorded: the ledger (None: nowhere) and its run of this store. ``out``: where it went."""
 
     ledger: Ledger | None
     run: Run
+    out: str
 
     def begin(self) -> None:
         if self.ledger is not None:
@@ -73,7 +75,7 @@ class Record:
 
     def finish(self, tally: Tally, stopped: Stopped, error: str | None = None) -> None:
         if self.ledger is not None:
-            self.ledger.finish(self.run.run_id, tally.to_json(), stopped, error)
+            self.ledger.finish(self.run.run_id, {**tally.to_json(), "out": self.out}, stopped, error)
 
 
 def export(
@@ -94,12 +96,14 @@ def export(
     tally = Tally(store=str(store.address), redacted=redactor.found if redactor else Counter())
     record.begin()
     try:
-        for day, session, items in _selected(store, selector, shelf.layout, tally):
-            items = _redacted(items, redactor)  # noqa: PLW2901 - the others are not to be seen
-            exported = Exported(store=tally.store, session=session, items=items, several=several)
-            tally.exported += shelf.add(exported, day=day)
-            tally.telling_ids += redactor is not None and redactor.touches(session.id)
-            observe(tally)
+        if not several and _is_copy(store, selector, shelf.layout) and redactor is None:
+            _copy(store, shelf, tally)
+        else:
+            for day, exported in _selected(store, selector, shelf.layout, tally, record.run, several=several):
+                clean = exported if redactor is None else _redacted(exported, redactor)
+                tally.exported += shelf.add(clean, day=day)
+                tally.telling_ids += redactor is not None and redactor.touches(exported.session.id)
+                observe(tally)
     except BaseException as error:
         stopped = Stopped.ERROR if isinstance(error, Exception) else Stopped.SIGNAL
         record.finish(tally, stopped, error.message if isinstance(error, SessionctlError) else type(error).__name__)
@@ -108,26 +112,38 @@ def export(
     return tally
 
 
+def _is_copy(store: Store, selector: Selector, layout: Layout) -> bool:
+    """Is all of a SQLite file wanted as one?"""
+    whole = layout.format is Format.SQLITE and layout.split is None and selector == Selector()
+    return whole and store.address.path is not None
+
+
+def _copy(store: Store, shelf: Shelf, tally: Tally) -> None:
+    shelf.copy(store.copy_to)
+    volume = store.volume()
+    sessions = store.census(store.now()).sessions
+    tally.exported = Totals(sessions=sessions, items=volume.items, bytes=volume.bytes)
+
+
 def _selected(
-    store: Store, selector: Selector, layout: Layout, tally: Tally
-) -> Iterator[tuple[str, SessionRecord, Iterable[StoredItem]]]:
+    store: Store, selector: Selector, layout: Layout, tally: Tally, run: Run, *, several: bool
+) -> Iterator[tuple[str, Exported]]:
     """The sessions, each with its day where that matters; at the end the missing ones are counted."""
     by_day, by_activity = layout.split is Split.DAY, layout.format.is_paged
     order = Order.ACTIVITY if by_day or by_activity else Order.PHYSICAL
     refs = select(store, selector, now=store.now(), order=order)
+    origin = header_of(store, run) if layout.format is Format.ARCHIVE else None
     absent = set(selector.named)
     # A chunk comes in any order, and the index of pages shall be in that of activity.
     for day, chunk in _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK):
         for session, items in store.whole([ref.id for ref in chunk]):
             absent.discard(session.id)
-            yield day, session, items
+            yield day, Exported(store=tally.store, session=session, items=items, several=several, origin=origin)
     tally.missing = _missing(store, frozenset(absent))
 
 
-def _redacted(items: Iterable[StoredItem], redactor: Redactor | None) -> Iterable[StoredItem]:
-    if redactor is None:
-        return items
-    return (item._replace(text=redactor.text(item.text)) for item in items)
+def _redacted(exported: Exported, redactor: Redactor) -> Exported:
+    return replace(exported, items=(item._replace(text=redactor.text(item.text)) for item in exported.items))
 
 
 def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[tuple[str, list[SessionRef]]]:

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Self
 
 from sessionctl.core.address import StoreAddress
@@ -129,6 +130,13 @@ class Store(ABC):
         session are left out. Raises Unsupported where this kind of store cannot.
         """
         raise Unsupported(f"{self.address} cannot be archived yet: its sessions cannot be read whole")
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the whole store, as it is at one instant, into the file ``path``, which must not exist.
+
+        Only for stores that are files of their own; writers go on meanwhile. Raises Unsupported elsewhere.
+        """
+        raise Unsupported(f"{self.address} cannot be copied as a file ({path.name})")
 
     @abstractmethod
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:

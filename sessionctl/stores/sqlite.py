@@ -11,8 +11,10 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionctl.core.address import StoreAddress
@@ -199,6 +201,10 @@ class Adapter(Store):
                 for row in connection.execute(sql, params).fetchall():
                     session = record_of(connection, self._layout, row, as_ref(row).version or "")
                     yield WholeSession(session, items_of(connection, items, session.id))
+
+    def copy_to(self, path: Path) -> None:
+        with self._file.snapshot() as connection, closing(sqlite3.connect(path)) as target:
+            connection.backup(target)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         if self._layout.frozen:

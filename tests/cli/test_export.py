@@ -19,6 +19,7 @@ import pytest
 from operating import (
     DAY,
     in_process,
+    item_counts,
     ledger_rows,
     running,
     sessionctl,
@@ -29,6 +30,7 @@ from operating import (
     write_sessions,
 )
 
+from sessionctl.archive.reader import ArchiveReader, verify
 from sessionctl.testing.case import HOSTILE_IDS, turn, user
 
 
@@ -219,6 +221,60 @@ class TestForPeople:
         assert len(list((tmp_path / "d").glob("*.md"))) == 10
 
 
+class TestWholeStores:
+    def test_an_archive(self, store: Path, tmp_path: Path) -> None:
+        path = tmp_path / "x.jsonl.zst"
+        arguments = ("--newer-than", "3d12h", "--format", "archive", "--reason", "audit")
+        done = in_process("export", "-s", store, *arguments, "--out", path, "-o", "json")
+        assert (done.status, done.json["compression"]) == (0, "zstd")
+        verified = verify(str(path))
+        assert (verified.header.command, verified.header.kind, verified.header.reason) == ("export", "sqlite", "audit")
+        assert verified.counts == (3, 12, done.json["exported"]["bytes"])
+        with ArchiveReader(str(path)) as reader:
+            found = {whole.session.id: [json.loads(item.text) for item in whole.items] for whole in reader.sessions()}
+        assert found == {f"s{n:02}": turn(n) for n in range(3)}
+        assert mode(path) == 0o600
+
+    def test_archives_by_session(self, store: Path, tmp_path: Path) -> None:
+        arguments = ("--format", "archive", "--compress", "gzip", "--split", "session", "--out", tmp_path / "d")
+        assert in_process("export", "-s", store, *arguments).status == 0
+        assert len(list((tmp_path / "d").iterdir())) == 10
+        assert all(verify(str(path)).counts.sessions == 1 for path in (tmp_path / "d").glob("*.jsonl.gz"))
+
+    def test_an_archive_of_nothing_or_of_two_stores_is_refused(self, store: Path, tmp_path: Path) -> None:
+        nothing = in_process("export", "-s", store, "--match", "x*", "--format", "archive", "--out", tmp_path / "x")
+        assert (nothing.status, "no session matches" in nothing.said) == (1, True)
+        other = store_of(tmp_path / "other.db", {"o": DAY})
+        both = in_process("export", "-s", store, "-s", other, "--format", "archive", "--out", tmp_path / "x")
+        assert (both.status, "of one store" in both.said) == (2, True)
+
+    def test_selected_sessions_as_a_store(self, store: Path, tmp_path: Path) -> None:
+        path = tmp_path / "x.db"
+        assert in_process("export", "-s", store, "--newer-than", "3d12h", "--out", path).status == 0
+        assert item_counts(path) == {f"s{n:02}": 4 for n in range(3)}
+        plain = [in_process("export", "-s", each, "--id", "s01", "--out", "-").out for each in (store, path)]
+        assert [r["data"] for r in records(plain[0])] == [r["data"] for r in records(plain[1])]
+        assert [r["created_at"] for r in records(plain[0])] == [r["created_at"] for r in records(plain[1])]
+
+    def test_a_copy_of_a_store_that_is_being_written(self, store: Path, tmp_path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(store)) as db:
+            db.execute("CREATE TABLE mine (id INTEGER)")  # a copy is all of the file
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            db.execute("INSERT INTO mine VALUES (1)")
+            db.commit()  # in the log alone
+            db.execute("INSERT INTO mine VALUES (2)")  # and not committed
+            done = in_process("export", "-s", store, "--out", tmp_path / "copy.db", "-o", "json")
+        assert done.json["exported"]["sessions"] == 10
+        with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert copy.execute("SELECT id FROM mine").fetchall() == [(1,)]
+        assert item_counts(tmp_path / "copy.db") == item_counts(store)
+
+    def test_nothing_selected_is_an_empty_store(self, store: Path, tmp_path: Path) -> None:
+        assert in_process("export", "-s", store, "--match", "x*", "--out", tmp_path / "x.db").status == 0
+        assert in_process("list", "-s", tmp_path / "x.db", "-o", "json").json["sessions"] == []
+
+
 class TestRedaction:
     @pytest.fixture
     def told(self, tmp_path: Path) -> Path:
@@ -259,7 +315,7 @@ class TestReport:
         [row] = ledger_rows(home)
         assert (row["command"], row["stopped"], row["reason"]) == ("export", "done", "ticket 5")
         assert json.loads(row["counts"])["exported"]["items"] == 4
-        assert str(tmp_path / "x.jsonl") in row["criteria"]
+        assert json.loads(row["counts"])["out"] == str(tmp_path / "x.jsonl")
 
     def test_a_failing_store_of_several(self, store: Path, tmp_path: Path) -> None:
         (tmp_path / "bad.db").write_text("no database")

@@ -14,7 +14,7 @@ from exporting import session, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessionctl.errors import UsageError
+from sessionctl.errors import SessionNotFound, UsageError
 from sessionctl.export.formats import Format
 from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.testing.case import HOSTILE_IDS, HOSTILE_ITEMS, assistant, turn, user
@@ -92,7 +92,7 @@ def test_any_text(texts: list[str]) -> None:
 def test_a_page_is_for_one_session() -> None:
     with pytest.raises(UsageError, match="one session"):
         written(Format.HTML, session("a", []), session("b", []))
-    with pytest.raises(UsageError, match="no session"):
+    with pytest.raises(SessionNotFound, match="no session"):
         written(Format.HTML)
 
 

@@ -120,12 +120,13 @@ def _layout(
         split = Split.SESSION
     by_name = (None, None) if to_stdout or split else meant_by(destination)
     format_ = form or by_name[0] or Format.JSONL
+    natural = Compression.ZSTD if format_ is Format.ARCHIVE else Compression.NONE
     if format_.is_packed and compress not in (None, Compression.NONE):
-        raise UsageError(f"--compress does not go with --format {format_}", hint="it is compressed in itself")
+        raise UsageError(f"--compress does not go with --format {format_}", hint="leave it out")
     return Layout(
         place=None if to_stdout else Path(destination),
         format=format_,
-        compression=compress or by_name[1] or Compression.NONE,
+        compression=compress or by_name[1] or natural,
         split=split,
         split_bytes=split_size or SPLIT_BYTES,
         force=force,

@@ -1,0 +1,42 @@
+"""Archives: the lossless format, each file one archive of one store (``sessionctl.archive.format``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from sessionctl.archive.codecs import Compression
+from sessionctl.archive.reader import verify
+from sessionctl.archive.writer import Pipe, SegmentWriter
+from sessionctl.core.plan import Totals
+from sessionctl.errors import SessionNotFound, UsageError
+from sessionctl.export.base import Document, Exported
+
+
+class ArchiveDocument(Document):
+    """One archive; what it holds must come from one store."""
+
+    def __init__(self, file: BinaryIO, compression: Compression) -> None:
+        super().__init__(file)
+        self._compression = compression
+        self._writer: SegmentWriter | None = None
+        self._store = ""
+
+    def add(self, exported: Exported) -> Totals:
+        if self._writer is None:
+            assert exported.origin is not None  # noqa: S101 - told with every session of an archive
+            self._store = exported.store
+            self._writer = SegmentWriter(Pipe(self.file), exported.origin, self._compression)
+        if exported.store != self._store:
+            raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
+        counts = self._writer.add(exported.session, exported.items)
+        return Totals(sessions=1, items=counts.items, bytes=counts.bytes)
+
+    def close(self) -> None:
+        """Raises SessionNotFound where there was no session: nothing says then where the archive is from."""
+        if self._writer is None:
+            raise SessionNotFound("no session matches, and an archive needs one")
+        self._writer.seal()
+
+    def verify(self, path: Path) -> None:
+        verify(str(path.absolute()))
