@@ -232,7 +232,7 @@ class Ledger:
             db.execute("PRAGMA synchronous = FULL")
             yield db
         except (sqlite3.Error, ValueError) as error:
-            raise _unavailable(self.path, str(error)) from error
+            raise _unavailable(self.path, _reason(error)) from error
         finally:
             db.close()
 
@@ -285,6 +285,12 @@ def _make_private_file(path: Path) -> None:
         pass
     except OSError as error:
         raise _unavailable(path, (error.strerror or str(error)).lower()) from error
+
+
+def _reason(error: Exception) -> str:
+    """SQLite's own words, but for a full disk, which it calls an I/O error where the log's index finds no room."""
+    full = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return "its disk is full" if full else str(error)
 
 
 def _unavailable(path: Path, why: str, *, hint: str | None = None) -> LedgerUnavailable:

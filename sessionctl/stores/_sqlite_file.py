@@ -379,7 +379,7 @@ def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
             return AccessRefused(f"{path} may not be written by this user")
         case sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{path} cannot be opened: {error}")
-        case sqlite3.SQLITE_FULL:
+        case _ if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):  # the latter: no room for a log's index
             return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
         case sqlite3.SQLITE_CORRUPT:  # not StoreNotUnderstood: a fleet must not pass over it as no store
             return StoreDamaged(f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more")
