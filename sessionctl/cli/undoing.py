@@ -19,7 +19,8 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
-from sessionctl.operations.placing import Case, settle
+from sessionctl.operations.placing import settle
+from sessionctl.operations.put_back import Case
 from sessionctl.operations.undo import Undone, check, foresee_undo, put_back
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
@@ -127,7 +128,10 @@ def _report(
         matched=undone.matched,
         removed=Totals(),
         restored=undone.restored,
-        skipped={Outcome.CHANGED: undone.by_case[Case.REFUSED].sessions},
+        skipped={
+            Outcome.CHANGED: undone.by_case[Case.REFUSED].sessions,
+            Outcome.FAILED: undone.by_case[Case.UNFIT].sessions,
+        },
         remaining=left,
         stopped=stopped,
         elapsed_s=time.monotonic() - began,
@@ -155,11 +159,13 @@ _WORDS = {
     Case.ALREADY: "there now",
     Case.REFUSED: "refused",
     Case.KEPT: "not taken",
+    Case.UNFIT: "failed",
 }
 _WHY = {
     Case.FRONT: "begun anew since; the items go before the new ones",
     Case.ALREADY: "they were not away, or are back",
     Case.REFUSED: "other items are in their place",
+    Case.UNFIT: "the database refused them",
     Case.KEPT: "archived, but not removed by the run, or back by an earlier undo",
 }
 

@@ -6,79 +6,20 @@ its last segment; whoever looks next settles it, by what the store still has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from enum import StrEnum
 
 from sessionctl.archive.places import Place, place
-from sessionctl.archive.reader import ArchiveReader
-from sessionctl.core.model import Onto, Put
-from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.core.record import StoredItem
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, UsageError
 from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.operations.put_back import Case, Placing, Whole, portions
 from sessionctl.stores.base import Store
-
-_TOGETHER = 100
-_BYTES_TOGETHER = 4 * 2**20
-"""Sessions put back in one transaction, at most; one larger session goes alone."""
-
-Whole = tuple[SessionRecord, tuple[StoredItem, ...]]
-
-
-class Case(StrEnum):
-    """What the store has of an archived session by now, and so what undoing comes to."""
-
-    BACK = "put back"
-    FRONT = "put in front of newer items"
-    ALREADY = "there already"
-    KEPT = "not removed by the run"
-    REFUSED = "refused"
-
-    @property
-    def is_writing(self) -> bool:
-        """There is something to put into the store."""
-        return self in (Case.BACK, Case.FRONT)
-
-
-@dataclass(frozen=True, slots=True)
-class Placing:
-    """One archived session and its case."""
-
-    session: SessionRecord
-    items: tuple[StoredItem, ...]
-    case: Case
-
-    @property
-    def put(self) -> Put:
-        onto = Onto.FRONT if self.case is Case.FRONT else Onto.ABSENT
-        return Put(session=self.session, items=self.items, onto=onto, exact=True)
-
-    @property
-    def totals(self) -> Totals:
-        size = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in self.items)
-        return Totals(sessions=1, items=len(self.items), bytes=size)
 
 
 def file_of(run: Run, segment: Segment) -> Place:
     """Where a segment of a run lies."""
     return place(run.archive or "").child(segment.name)
-
-
-def portions(run: Run, segment: Segment) -> Iterator[list[Whole]]:
-    """The archived sessions, in portions that fit into one transaction."""
-    with ArchiveReader(file_of(run, segment)) as reader:
-        some: list[Whole] = []
-        size = 0
-        for session, items in ((whole.session, tuple(whole.items)) for whole in reader.sessions()):
-            some.append((session, items))
-            size += sum(len(item.text) for item in items)
-            if len(some) == _TOGETHER or size >= _BYTES_TOGETHER:
-                yield some
-                some, size = [], 0
-        if some:
-            yield some
 
 
 def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing]:
@@ -114,7 +55,7 @@ def settle(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]) 
         if segment.committed_at is None:
             still_there = [
                 placing.session.id
-                for some in portions(run, segment)
+                for some in portions(file_of(run, segment))
                 for placing in cases(store, some, segment)
                 if placing.case in (Case.ALREADY, Case.REFUSED)
             ]

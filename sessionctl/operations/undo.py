@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 from sessionctl.archive.reader import verify
-from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Totals
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.patience import Trouble
-from sessionctl.operations.placing import Case, Placing, Whole, cases, file_of, portions
+from sessionctl.operations.placing import cases, file_of
+from sessionctl.operations.put_back import Case, Placing, portions, put_patiently
 from sessionctl.stores.base import Store
 
 _NAMED_REFUSED = 100
-_ATTEMPTS = 3
-"""Looks at a session whose application changes it between the look and the writing."""
 _LEDGER_EVERY_S = 1.0
 
 
@@ -44,7 +43,7 @@ class Undone:
 
     def count(self, placing: Placing) -> None:
         self.by_case[placing.case] += placing.totals
-        if placing.case is Case.REFUSED and len(self.refused) < _NAMED_REFUSED:
+        if placing.case in (Case.REFUSED, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
             self.refused.append(placing.session.id)
 
 
@@ -64,7 +63,7 @@ def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Undone:
     """What undoing would come to at this moment. Nothing is written."""
     foreseen = Undone()
     for segment in segments:
-        for some in portions(run, segment):
+        for some in portions(file_of(run, segment)):
             for placing in cases(store, some, segment):
                 foreseen.count(placing)
     return foreseen
@@ -78,57 +77,18 @@ def put_back(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]
     """
     trouble = Trouble()
     for segment in segments:
-        returned = list(segment.returned)
+        returned, look = list(segment.returned), partial(cases, store, segment=segment)
         try:
             noted = time.monotonic()
-            for some in portions(run, segment):
+            for some in portions(file_of(run, segment)):
                 if stop:
                     return
-                returned += _put_patiently(store, some, segment, done, trouble, stop)
+                placed = put_patiently(store, some, look, trouble, stop)
+                for placing in placed:
+                    done.count(placing)
+                returned += [p.session.id for p in placed if p.case.is_writing or p.case is Case.ALREADY]
                 if time.monotonic() - noted >= _LEDGER_EVERY_S:
                     ledger.returned(run.run_id, segment.number, returned)
                     noted = time.monotonic()
         finally:
             ledger.returned(run.run_id, segment.number, returned)
-
-
-def _put_patiently(
-    store: Store, some: Sequence[Whole], segment: Segment, done: Undone, trouble: Trouble, stop: Stop
-) -> list[str]:
-    """The ids of what is in its place after this; none where a stop request came while trouble was borne."""
-    while True:
-        try:
-            placed = _put_portion(store, cases(store, some, segment), segment)
-        except SessionctlError as error:
-            # The answer to a commit may have been lost: the next attempt looks again before it writes.
-            _wait(trouble.bear(error), stop)
-            if stop:
-                return []
-        else:
-            trouble.passed()
-            for placing in placed:
-                done.count(placing)
-            return [p.session.id for p in placed if p.case.is_writing or p.case is Case.ALREADY]
-
-
-def _wait(seconds: float, stop: Stop) -> None:
-    until = time.monotonic() + seconds
-    while not stop and (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, 0.1))
-
-
-def _put_portion(store: Store, placings: Sequence[Placing], segment: Segment) -> list[Placing]:
-    """One transaction, and some more for those whose application was faster. What became of each."""
-    became: list[Placing] = []
-    looked: Sequence[Placing] = placings
-    for _ in range(_ATTEMPTS):
-        writing = [placing for placing in looked if placing.case.is_writing]
-        became += [placing for placing in looked if not placing.case.is_writing]
-        if not writing:
-            return became
-        outcomes = store.put([placing.put for placing in writing])
-        left: list[Placing] = []
-        for placing, outcome in zip(writing, outcomes, strict=True):
-            (became if outcome is Outcome.DONE else left).append(placing)
-        looked = cases(store, [(placing.session, placing.items) for placing in left], segment)
-    return became + [replace(p, case=Case.REFUSED) if p.case.is_writing else p for p in looked]

@@ -1,0 +1,131 @@
+"""Put archived sessions into a store: the one place that does, for undo and for restore.
+
+Sessions go in portions, each one transaction. Before anything is written somebody looks at what the store
+has of each (a ``Look``), and nothing is put where that does not allow it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sessionctl.archive.places import Place
+from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.model import Onto, Outcome, Put
+from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.errors import SessionctlError
+from sessionctl.operations.patience import Trouble
+from sessionctl.stores.base import Store
+
+if TYPE_CHECKING:
+    from sessionctl.operations.execute import Stop
+
+_TOGETHER = 100
+_BYTES_TOGETHER = 4 * 2**20
+"""Sessions put back in one transaction, at most; one larger session goes alone."""
+_ATTEMPTS = 3
+"""Looks at a session whose application changes it between the look and the writing."""
+
+Whole = tuple[SessionRecord, tuple[StoredItem, ...]]
+
+
+class Case(StrEnum):
+    """What the store has of an archived session by now, and so what putting it back comes to."""
+
+    BACK = "put back"
+    FRONT = "put in front of newer items"
+    ALREADY = "there already"
+    KEPT = "not removed by the run"
+    REFUSED = "refused"
+    UNFIT = "cannot be stored there"
+
+    @property
+    def is_writing(self) -> bool:
+        """There is something to put into the store."""
+        return self in (Case.BACK, Case.FRONT)
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """One archived session and its case; ``exact`` as in ``Put``."""
+
+    session: SessionRecord
+    items: tuple[StoredItem, ...]
+    case: Case
+    exact: bool = True
+
+    @property
+    def put(self) -> Put:
+        onto = Onto.FRONT if self.case is Case.FRONT else Onto.ABSENT
+        return Put(session=self.session, items=self.items, onto=onto, exact=self.exact)
+
+    @property
+    def totals(self) -> Totals:
+        size = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in self.items)
+        return Totals(sessions=1, items=len(self.items), bytes=size)
+
+
+Look = Callable[[Sequence[Whole]], list[Placing]]
+"""The cases of archived sessions at this moment, in their order."""
+
+
+def portions(file: Place, wanted: Callable[[SessionRecord], bool] = lambda _: True) -> Iterator[list[Whole]]:
+    """The ``wanted`` sessions of one archive file, in portions that fit into one transaction."""
+    with ArchiveReader(file) as reader:
+        some: list[Whole] = []
+        size = 0
+        for session, items in ((whole.session, tuple(whole.items)) for whole in reader.sessions(wanted)):
+            some.append((session, items))
+            size += sum(len(item.text) for item in items)
+            if len(some) == _TOGETHER or size >= _BYTES_TOGETHER:
+                yield some
+                some, size = [], 0
+        if some:
+            yield some
+
+
+def put_patiently(store: Store, some: Sequence[Whole], look: Look, trouble: Trouble, stop: Stop) -> list[Placing]:
+    """What became of each, all in place or told why not; none where a stop request came while trouble was borne."""
+    while True:
+        try:
+            placed = _put_portion(store, some, look)
+        except SessionctlError as error:
+            # The answer to a commit may have been lost: the next attempt looks again before it writes.
+            _wait(trouble.bear(error), stop)
+            if stop:
+                return []
+        else:
+            trouble.passed()
+            return placed
+
+
+def _wait(seconds: float, stop: Stop) -> None:
+    until = time.monotonic() + seconds
+    while not stop and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))
+
+
+def _put_portion(store: Store, some: Sequence[Whole], look: Look) -> list[Placing]:
+    """One transaction, and some more for those whose application was faster. What became of each."""
+    became: list[Placing] = []
+    looked = look(some)
+    for _ in range(_ATTEMPTS):
+        writing = [placing for placing in looked if placing.case.is_writing]
+        became += [placing for placing in looked if not placing.case.is_writing]
+        if not writing:
+            return became
+        outcomes = store.put([placing.put for placing in writing])
+        left: list[Placing] = []
+        for placing, outcome in zip(writing, outcomes, strict=True):
+            if outcome is Outcome.DONE:
+                became.append(placing)
+            elif outcome is Outcome.FAILED:  # the store refused this one alone, and would again
+                became.append(replace(placing, case=Case.UNFIT))
+            else:
+                left.append(placing)
+        looked = look([(placing.session, placing.items) for placing in left])
+    return became + [replace(p, case=Case.REFUSED) if p.case.is_writing else p for p in looked]
