@@ -118,8 +118,8 @@ class Ledger:
 
     @classmethod
     def existing(cls, path: Path) -> Self | None:
-        """The ledger in ``path`` for reading, None where there is none. Makes nothing."""
-        return cls(path) if path.exists() else None
+        """The ledger in ``path`` for reading, None where this user sees none. Makes nothing."""
+        return cls(path) if os.path.exists(path) else None  # noqa: PTH110 - Path.exists raises where it may not look
 
     def begin(self, run: Run) -> None:
         """Record that ``run`` starts; on disk when this returns."""
