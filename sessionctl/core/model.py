@@ -298,9 +298,13 @@ class Put:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """What must hold for each session at the moment of its change, checked together with it."""
+    """What must hold for each session at the moment of its change, checked together with it.
+
+    ``named`` are the sessions the user named one by one: to these, holds that yield give way.
+    """
 
     min_idle: timedelta = field(default=timedelta(0))
+    named: frozenset[str] = frozenset()
 
 
 class Outcome(StrEnum):

@@ -7,7 +7,8 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 * Everything is streamed: memory does not grow with the store.
 * Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
 * ``apply`` takes sessions away and only ``operations.execute`` calls it; ``put`` puts some in and only
-  ``operations.put_back`` calls it. No other method changes anything.
+  ``operations.put_back`` calls it. ``hold`` and ``release`` change nothing but sessionctl's own table of holds.
+  No other method changes anything.
 * Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,
   and no message holds a secret.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
     Capabilities,
     Census,
@@ -142,24 +144,44 @@ class Store(ABC):
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         """Make ``changes`` in one atomic step and say, in their order, what became of each.
 
-        In the same step each session is looked at again: MISSING if it is gone, CHANGED if its version
-        is not the change's, ACTIVE if its latest sign of life is within ``guard.min_idle`` of the
-        store's clock or someone has it locked, FAILED if the store refused this one alone. Only the
-        others are changed (DONE), and of those nothing is left behind.
+        In the same step each session is looked at again: MISSING if it is gone, HELD if a hold is over it
+        (read in this step too), CHANGED if its version is not the change's, ACTIVE if its latest sign of life
+        is within ``guard.min_idle`` of the store's clock or someone has it locked, FAILED if the store refused
+        this one alone. Only the others are changed (DONE), and of those nothing is left behind.
 
         One attempt: whoever calls decides whether to try again after an error that is ``transient``. An
         error means that nothing was changed, unless the connection broke while committing; then the
         message says so, and the same changes applied again come out as what became of them.
         """
 
-    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:  # noqa: ARG002
+    def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:  # noqa: ARG002
         """Put whole sessions in, in one atomic step, and say in their order what became of each.
+
+        In the same step each session put in gets ``hold``, under its own id.
 
         DONE, or CHANGED where what the store has under this id by now does not allow it (``Put.onto``): then
         nothing of this session was written. An error means that nothing was changed; see ``apply``.
         Raises Unsupported where this kind of store cannot.
         """
         raise Unsupported(f"sessions cannot be put into {self.address} yet")
+
+    def holds(self) -> Iterator[Hold]:
+        """All holds kept beside this store, those that are over perhaps too; none where there never was one.
+
+        Raises AccessRefused where they may not be read.
+        """
+        return iter(())
+
+    def hold(self, holds: Sequence[Hold]) -> None:  # noqa: ARG002
+        """Place these holds, all or none. Once this has returned, nothing changes the sessions they mean.
+
+        Makes the place they are kept in where there is none. Raises Unsupported where this kind of store cannot.
+        """
+        raise Unsupported(f"{self.address} cannot keep holds yet")
+
+    def release(self, holds: Sequence[Hold]) -> int:  # noqa: ARG002
+        """Take exactly these holds away; how many of them there still were."""
+        return 0
 
     def settle(self) -> int:
         """Give sessions back their row that got items from an append which overlapped their deletion.

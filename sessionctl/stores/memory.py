@@ -14,6 +14,7 @@ from itertools import count, islice
 from typing import ClassVar
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.hold import Hold, Holds
 from sessionctl.core.model import (
     Capabilities,
     Census,
@@ -70,6 +71,7 @@ class MemoryStore(Store):
         self.refuses: set[str] = set()
         """Sessions whose deletion fails, as where a trigger of others refuses it."""
         self._kept: dict[str, _Kept] = {}
+        self._holds: list[Hold] = []
         self._keys, self._changes = count(1), count(1)
 
     def advance(self, by: timedelta) -> None:
@@ -166,7 +168,8 @@ class MemoryStore(Store):
             if change.session_id in self._kept
         }
         outcomes = []
-        for change, verdict in zip(changes, verdicts(changes, present, self.clock - guard.min_idle), strict=True):
+        held = Holds(self._holds, self.clock).among(present, guard.named)
+        for change, verdict in zip(changes, verdicts(changes, present, self.clock - guard.min_idle, held), strict=True):
             outcome = verdict
             if verdict is Outcome.DONE and change.session_id in self.refuses:
                 outcome = Outcome.FAILED
@@ -174,6 +177,17 @@ class MemoryStore(Store):
                 outcome = Outcome.MISSING  # named twice
             outcomes.append(outcome)
         return outcomes
+
+    def holds(self) -> Iterator[Hold]:
+        return iter(list(self._holds))
+
+    def hold(self, holds: Sequence[Hold]) -> None:
+        self._holds = [hold for hold in self._holds if hold.lasts(self.clock)] + list(holds)
+
+    def release(self, holds: Sequence[Hold]) -> int:
+        before = len(self._holds)
+        self._holds = [hold for hold in self._holds if hold not in holds]
+        return before - len(self._holds)
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:  # noqa: ARG002
         return Preflight(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sessionctl.core.model import Change, Outcome, SessionRef
 
 
-def verdicts(changes: Sequence[Change], present: Mapping[str, SessionRef], cutoff: datetime) -> list[Outcome]:
+def verdicts(
+    changes: Sequence[Change], present: Mapping[str, SessionRef], cutoff: datetime, held: Collection[str] = ()
+) -> list[Outcome]:
     """What each change comes to, DONE for those that may be made.
 
     ``present`` holds the sessions as they are now, locked against writers, with ``version`` and
     ``newest_item_at``; whoever shows life after ``cutoff`` is active. A version that moved counts as
-    CHANGED even where the session is active too: it is what the plan did not foresee.
+    CHANGED even where the session is active too: it is what the plan did not foresee. A session ``held``
+    is HELD whatever else it is.
     """
-    return [_verdict(change, present.get(change.session_id), cutoff) for change in changes]
+    return [_verdict(change, present.get(change.session_id), cutoff, held) for change in changes]
 
 
-def _verdict(change: Change, ref: SessionRef | None, cutoff: datetime) -> Outcome:
+def _verdict(change: Change, ref: SessionRef | None, cutoff: datetime, held: Collection[str]) -> Outcome:
     if ref is None:
         return Outcome.MISSING
+    if ref.id in held:
+        return Outcome.HELD
     if ref.version != change.version:
         return Outcome.CHANGED
     alive = ref.latest_sign_of_life

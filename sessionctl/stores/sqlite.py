@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
     Capabilities,
     Census,
@@ -43,6 +44,7 @@ from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing, StoreNotUnderstood
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
+from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
@@ -58,7 +60,7 @@ from sessionctl.stores._sqlite_values import (
     text,
 )
 from sessionctl.stores._sqlite_whole import items_of, put_session, record_of
-from sessionctl.stores.base import Store
+from sessionctl.stores.holds_table import holds_on
 from sessionctl.stores.recently import RecentlyDeleted, ids_of
 from sessionctl.stores.recheck import verdicts
 
@@ -72,7 +74,7 @@ _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
-class Adapter(Store):
+class Adapter(HoldsInFile):
     """A SQLite file as a store."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -207,8 +209,7 @@ class Adapter(Store):
             connection.backup(target)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
-        if self._layout.frozen:
-            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._layout.frozen}")
+        self._refuse_if_frozen()
         try:
             return self._applied(changes, guard, one_by_one=False)
         except RefusedError:
@@ -222,7 +223,8 @@ class Adapter(Store):
             sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
             as_ref = _reader_of_refs(Want.VERSION)
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
-            outcomes = verdicts(changes, present, now - guard.min_idle)
+            held = held_among(connection, ids, guard.named, now)
+            outcomes = verdicts(changes, present, now - guard.min_idle, held)
             doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
             given_back = give_back(connection, self._layout, ids_of(due))
             checked = time.monotonic()
@@ -242,11 +244,13 @@ class Adapter(Store):
             self._recent.looked_at(due, given_back)
         return self._recent.given_back
 
-    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
-        if self._layout.frozen:
-            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._layout.frozen}")
+    def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:
+        self._refuse_if_frozen()
         with self._file.transaction(self.spent) as connection:
-            return [put_session(connection, self._layout, put) for put in puts]
+            outcomes = [put_session(connection, self._layout, put) for put in puts]
+            if hold is not None:
+                add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
+        return outcomes
 
     def close(self) -> None:
         self._file.close()
