@@ -53,7 +53,7 @@ _MEASURED = 200
 WHOLE_SHARE = 0.1
 """From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
 _FETCHED = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def like_pattern(glob: str) -> str:
 
 def microseconds(at: datetime | None) -> int | None:
     """``at`` as whole microseconds of the Unix epoch, as ``_microseconds`` has the server give it."""
-    return None if at is None else (at - _EPOCH) // _MICROSECOND
+    return None if at is None else (at - EPOCH) // _MICROSECOND
 
 
 def version_of(updated: int | None, newest_key: int | None, items: int) -> str:

@@ -20,8 +20,8 @@ from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome
-from sessionctl.errors import SessionctlError, StoreNotUnderstood, StoreUnavailable
-from sessionctl.stores._sql import chunked, version_of
+from sessionctl.errors import SessionctlError, StoreUnavailable
+from sessionctl.stores._sql import EPOCH, chunked, version_of
 from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 
@@ -65,16 +65,8 @@ class SqlStore(SqlWholeStore):
         return null()
 
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
-        """Lock the rows of these sessions and return the ids of those that nobody else had locked.
-
-        ``wait``: wait for others instead of passing over what they hold. Lookalikes may be locked too.
-        """
         statement = self._waiting_lock if wait else self._passing_lock
         return statement.run(connection, ids=self._given(ids)).scalars().all()
-
-    def _current(self, statement: Select[Any]) -> Select[Any]:
-        """``statement`` so that it sees what is committed now, where the transaction's level does not see to it."""
-        return statement
 
     @abstractmethod
     def _is_given_key(self) -> Any:
@@ -96,8 +88,7 @@ class SqlStore(SqlWholeStore):
         """Did a constraint or a trigger of others forbid this deletion?"""
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
-        if self._info.frozen:
-            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._info.frozen}")
+        self._refuse_if_frozen()
         if not changes:
             return ()
         try:
@@ -233,6 +224,10 @@ class SqlStore(SqlWholeStore):
             self._meet(rows[0][-1])
         idle = guard.min_idle // timedelta(microseconds=1)
         outcomes = {c.session_id: _judge(c, found.get(c.session_id), locked, idle) for c in changes}
+        if rows:
+            now = EPOCH + timedelta(microseconds=rows[0].clock)
+            held = self._held_among(connection, list(found), guard.named, now)
+            outcomes |= dict.fromkeys(held, Outcome.HELD)
         self.spent.check += time.monotonic() - started
         return outcomes
 
@@ -275,7 +270,13 @@ class SqlStore(SqlWholeStore):
         s, m = self._sessions.c, self._messages.c
         updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
         newest = self._newest(m.created_at)
-        columns = [func.count(m.id), func.max(m.id), self._microseconds(newest), self._clock(), self._turn()]
+        columns = [
+            func.count(m.id),
+            func.max(m.id),
+            self._microseconds(newest),
+            self._clock().label("clock"),
+            self._turn(),
+        ]
         joined = self._sessions.join(self._messages, self._owns(), isouter=True)
         looking = select(s.session_id, self._microseconds(updated), *columns).select_from(joined)
         return self._prepared(self._current(looking.where(self._is_given(s.session_id)).group_by(s.session_id)))

@@ -11,16 +11,15 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Select, Table, column, delete, insert, or_, select, table
+from sqlalchemy import Connection, Select, TableClause, column, delete, insert, or_, select, table
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.elements import quoted_name
 
 from sessionctl.core.hold import Hold, HoldKind, Holds
 from sessionctl.core.selector import Query
-from sessionctl.errors import AccessRefused, SessionctlError, StoreBusy, StoreNotUnderstood, UsageError
+from sessionctl.errors import AccessRefused, SessionctlError, StoreNotUnderstood, UsageError
 from sessionctl.stores._sql import chunked
 from sessionctl.stores._sql_items import SqlItemReader
 from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of
@@ -50,15 +49,12 @@ class SqlHoldStore(SqlItemReader):
         return statement
 
     @abstractmethod
-    def _schema_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
-        """The schema that the table of holds belongs in (None: that of the connection), and whether it is there.
+    def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
+        """The schema that the table of holds belongs in (None: the connection's own), and whether it is there."""
 
-        True where only trying tells, see ``_is_absent``.
-        """
-
-    def _is_absent(self, error: DBAPIError) -> bool:  # noqa: ARG002
-        """Does this refusal to read the table of holds mean that there is none?"""
-        return False
+    def _refuse_if_frozen(self) -> None:
+        if self._info.frozen:
+            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._info.frozen}")
 
     def holds(self) -> Iterator[Hold]:
         with self._reading() as connection:
@@ -70,8 +66,9 @@ class SqlHoldStore(SqlItemReader):
         if unknown is not None:
             raise UsageError(f"no session of {self.address} can have the id {unknown.value!r}")
         self._make_table()
+        now = self.now()
         with self._changing() as connection:
-            self._add_holds(connection, holds, self.now())
+            self._add_holds(connection, holds, now)
         self._outlast(holds)
 
     def release(self, holds: Sequence[Hold]) -> int:
@@ -89,44 +86,53 @@ class SqlHoldStore(SqlItemReader):
 
     def _read_holds(self, connection: Connection, ids: Sequence[str] | None) -> list[Hold]:
         """All globs, and the holds of these ids (None: of all)."""
-        schema, is_there = self._schema_of_holds(connection)
-        if not is_there:
-            return []
-        kept = _kept_in(schema)
-        statement: Select[Any] = select(*(kept.c[name] for name in COLUMNS))
-        if ids is None:
-            statement = statement.order_by(kept.c.since, kept.c.hold_id, kept.c.kind, kept.c.value)
-        else:
-            by_id = self._is_any(kept.c.value, ids)
-            statement = self._current(statement.where(or_(kept.c.kind != str(HoldKind.ID), by_id)))
-        try:
-            return list(map(hold_of, connection.execute(statement).all()))
-        except DBAPIError as error:
-            if self._is_absent(error):
+        with self._explained():
+            kept = self._kept(connection)
+            if kept is None:
                 return []
+            statement: Select[Any] = select(*(kept.c[name] for name in COLUMNS))
+            if ids is None:
+                statement = statement.order_by(kept.c.since, kept.c.hold_id, kept.c.kind, kept.c.value)
+            else:
+                by_id = self._is_any(kept.c.value, ids)
+                statement = self._current(statement.where(or_(kept.c.kind != str(HoldKind.ID), by_id)))
+            return list(map(hold_of, connection.execute(statement).all()))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
             wrong = self._translate(error)
-            if isinstance(wrong, AccessRefused):
-                raise AccessRefused(
-                    f"{self.address} may have holds that this role may not read, so nothing can be changed: {wrong}",
-                    hint=f"GRANT SELECT ON {kept.fullname} lets it read them; INSERT and DELETE, place and release them",
-                ) from error
-            raise
+            if not isinstance(wrong, AccessRefused):
+                raise
+            raise AccessRefused(
+                f"{self.address} may have holds that this role may not read, so nothing is changed: {wrong}",
+                hint=f"grant SELECT on {TABLE} to read holds, INSERT and DELETE too to place and release them",
+            ) from error
+
+    def _kept(self, connection: Connection) -> TableClause | None:
+        """The table of holds, None where there is none."""
+        schema, is_there = self._place_of_holds(connection)
+        return _table(schema) if is_there else None
 
     def _add_holds(self, connection: Connection, holds: Iterable[Hold], now: datetime) -> None:
         """Add them; those that are over go."""
         self._drop_holds(connection, [hold for hold in self._read_holds(connection, None) if not hold.lasts(now)])
         rows = [dict(zip(COLUMNS, row_of(hold), strict=True)) for hold in holds]
         if rows:
-            connection.execute(insert(_kept_in(self._schema_of_holds(connection)[0])), rows)
+            schema, _ = self._place_of_holds(connection)
+            connection.execute(insert(_table(schema)), rows)
 
     def _drop_holds(self, connection: Connection, holds: Iterable[Hold]) -> int:
         """Take exactly these away; how many of them there were."""
-        schema, is_there = self._schema_of_holds(connection)
-        found = 0
-        for hold in holds if is_there else ():
-            k = _kept_in(schema).c
+        kept = self._kept(connection)
+        if kept is None:
+            return 0
+        k, found = kept.c, 0
+        for hold in holds:
             mine = (k.value == hold.value, k.kind == str(hold.kind), k.hold_id == hold.hold_id)
-            found += connection.execute(delete(_kept_in(schema)).where(*mine)).rowcount
+            found += connection.execute(delete(kept).where(*mine)).rowcount
         return found
 
     # --- around it --------------------------------------------------------------------------------
@@ -142,15 +148,15 @@ class SqlHoldStore(SqlItemReader):
 
     def _make_table(self) -> None:
         """In a transaction of its own: MySQL commits at every statement that makes something."""
-        with self._reading() as connection:
-            schema, is_there = self._schema_of_holds(connection)
-            if is_there and not self._lacks_table(connection):
-                return
-        name = self._engine.dialect.identifier_preparer.format_table(_kept_in(schema))
-        statement = DDL[self._engine.dialect.name].format(table=name)
+        with self._reading() as connection, self._explained():
+            schema, is_there = self._place_of_holds(connection)
+        if is_there:
+            return
+        name = self._engine.dialect.identifier_preparer.format_table(_table(schema))
+        statement = DDL[self._info.kind].format(table=name)
         try:
             with self._changing() as connection:
-                connection.exec_driver_sql(statement)
+                self._make(connection, statement)
         except AccessRefused as refused:
             raise AccessRefused(
                 f"{self.address} has no table for holds yet, and this role may not make it: {refused}",
@@ -160,3 +166,28 @@ class SqlHoldStore(SqlItemReader):
             # Two that make it at once meet in PostgreSQL's catalog; then it is there now.
             if not isinstance(error.__cause__, IntegrityError):
                 raise
+
+    def _make(self, connection: Connection, statement: str) -> None:
+        """Carry out a statement that makes a table."""
+        connection.exec_driver_sql(statement)
+
+    def _outlast(self, holds: Sequence[Hold]) -> None:
+        """Wait for whoever had the sessions of these holds locked before they were there."""
+        ids = [hold.value for hold in holds if hold.kind is HoldKind.ID]
+        globs = tuple(hold.value for hold in holds if hold.kind is HoldKind.GLOB)
+        if globs:
+            ids += [ref.id for ref in self.sessions(Query(globs=globs))]
+        try:
+            for some in chunked(ids, _TOGETHER):
+                with self._changing() as connection:
+                    list(self._lock(connection, some, wait=True))
+        except SessionctlError as error:
+            raise type(error)(
+                f"the hold is placed, but a change that was under way may still reach what it means: {error}",
+                hint="sessionctl list shows whether the sessions are there",
+            ) from error
+
+
+def _table(schema: str | None) -> TableClause:
+    place = quoted_name(schema, quote=True) if schema else None
+    return table(TABLE, *map(column, COLUMNS), schema=place)

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from sqlalchemy import Column, Connection, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
+from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put, Want
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.units import format_time
-from sessionctl.errors import StoreNotUnderstood
 from sessionctl.stores._sql import Expression, chunked, microseconds, version_of
-from sessionctl.stores._sql_items import SqlItemReader
+from sessionctl.stores._sql_holds import SqlHoldStore
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores.holds_table import holds_on
 
 _TOGETHER = 200
 """Sessions of one snapshot."""
@@ -24,18 +25,11 @@ _FETCHED_BYTES = 4 * 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
 
 
-class SqlWholeStore(SqlItemReader):
+class SqlWholeStore(SqlHoldStore):
     """A reader that yields whole sessions and takes them back."""
 
     _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ"}
     """SQLAlchemy's execution options of a transaction that sees one instant."""
-
-    _changes_with: ClassVar[Mapping[str, Any]] = {}
-    """SQLAlchemy's execution options of a transaction that changes."""
-
-    @abstractmethod
-    def _begin_change(self, connection: Connection) -> None:
-        """READ COMMITTED, short lock waits, constraints checked at once."""
 
     @abstractmethod
     def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
@@ -134,14 +128,14 @@ class SqlWholeStore(SqlItemReader):
 
     # --- in -----------------------------------------------------------------------------------
 
-    def put(self, puts: Sequence[Put]) -> Sequence[Outcome]:
-        if self._info.frozen:
-            raise StoreNotUnderstood(f"{self.address} must not be changed: {self._info.frozen}")
-        with self._translated(), self._engine.connect() as connection:
-            connection.execution_options(**self._changes_with)
-            self._begin_change(connection)
+    def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:
+        self._refuse_if_frozen()
+        if hold is not None:
+            self._make_table()
+        with self._changing() as connection:
             outcomes = [self._put(connection, put) for put in puts]
-            connection.commit()
+            if hold is not None:
+                self._add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
         return outcomes
 
     def _put(self, connection: Connection, put: Put) -> Outcome:

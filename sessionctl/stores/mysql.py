@@ -52,6 +52,7 @@ from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores.holds_table import TABLE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLACK = Decimal(3 * 3600)
@@ -244,6 +245,26 @@ class Adapter(SqlStore):
     def _begin_change(self, connection: Connection) -> None:
         level = "REPEATABLE READ" if self._repeats else "READ COMMITTED"
         connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL {level}, READ WRITE")
+
+    def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
+        # The catalog hides tables from who may not read them; asking for one tells "no such" from "not yours".
+        schema = self._layout.sessions.schema
+        name = f"{_quoted(schema)}.{TABLE}" if schema else TABLE
+        try:
+            connection.exec_driver_sql(f"SELECT 1 FROM {name} LIMIT 0")
+        except DBAPIError as error:
+            if error_number(error.orig) != 1146:
+                raise
+            return schema, False
+        return schema, True
+
+    def _make(self, connection: Connection, statement: str) -> None:
+        # It begins a transaction of its own, which only reads unless the session says otherwise.
+        connection.exec_driver_sql("SET SESSION TRANSACTION READ WRITE")
+        try:
+            super()._make(connection, statement)
+        finally:
+            connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
 
     def _clock(self) -> Expression:
         unit: Expression = literal_column("MICROSECOND")

@@ -48,6 +48,7 @@ from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores.holds_table import TABLE
 
 _SLACK = timedelta(hours=3)
 """Where clocks are set back, a local time stands for two instants at most so far apart."""
@@ -57,6 +58,12 @@ _RANGE = {
     Clock.INSTANT: ("TIMESTAMPTZ '0001-01-02 00:00:00+00'", "TIMESTAMPTZ '9999-12-30 00:00:00+00'"),
 }
 """What Python can hold; ``infinity`` and the like are read as these ends."""
+_PLACE_OF_HOLDS = text("""
+    SELECT n.nspname AS schema, EXISTS (
+        SELECT 1 FROM pg_class h WHERE h.relnamespace = n.oid AND h.relname = :name
+    ) AS is_there
+    FROM pg_class s JOIN pg_namespace n ON n.oid = s.relnamespace WHERE s.oid = CAST(:sessions AS regclass)
+""")
 _USAGE = text("""
     WITH tables AS (
         SELECT t.relid, pg_total_relation_size(t.relid) AS bytes, pg_relation_size(t.relid) AS heap
@@ -248,6 +255,11 @@ class Adapter(SqlStore):
         connection.exec_driver_sql(
             f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL enable_seqscan = off; SET CONSTRAINTS ALL IMMEDIATE"
         )
+
+    def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
+        given = {"name": TABLE, "sessions": quoted(self._layout.sessions)}
+        row = connection.execute(_PLACE_OF_HOLDS, given).one()
+        return row.schema, row.is_there
 
     def _clock(self) -> Expression:
         return self._microseconds(func.clock_timestamp())

@@ -41,7 +41,7 @@ from sessionctl.core.model import (
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import WholeSession
 from sessionctl.core.selector import Query
-from sessionctl.errors import StoreMissing, StoreNotUnderstood
+from sessionctl.errors import StoreMissing
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among

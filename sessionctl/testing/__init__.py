@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import pytest
 
-for _clauses in ("changing", "foreseeing", "harmless", "listing", "looking", "reading", "returning"):
+for _clauses in ("changing", "foreseeing", "harmless", "holding", "listing", "looking", "reading", "returning"):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
 
 from sessionctl.testing.case import JsonObject, StoreCase  # noqa: E402 -- asserts are rewritten on import
 from sessionctl.testing.changing import TestDeleting, TestRechecking  # noqa: E402
 from sessionctl.testing.foreseeing import TestForeseeing  # noqa: E402
 from sessionctl.testing.harmless import TestHarmless, TestOpening  # noqa: E402
+from sessionctl.testing.holding import TestHolding  # noqa: E402
 from sessionctl.testing.listing import TestListing, TestPaging, TestQuerying  # noqa: E402
 from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  # noqa: E402
 from sessionctl.testing.returning import TestReturning  # noqa: E402
@@ -33,6 +34,7 @@ __all__ = [
     "TestDeleting",
     "TestForeseeing",
     "TestHarmless",
+    "TestHolding",
     "TestListing",
     "TestOpening",
     "TestPaging",

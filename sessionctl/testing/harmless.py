@@ -28,6 +28,7 @@ READS: dict[str, Callable[[Store], object]] = {
     "sample": lambda store: list(store.sample(3)),
     "usage": lambda store: store.usage(),
     "preflight": lambda store: store.preflight(Query(), Totals(sessions=2, items=8, bytes=800)),
+    "holds": lambda store: list(store.holds()),
     "apply nothing": lambda store: store.apply([], Guard()),
 }
 

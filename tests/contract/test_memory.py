@@ -20,6 +20,7 @@ from sessionctl.stores.memory import MemoryStore
 from sessionctl.testing import (
     TestDeleting,
     TestForeseeing,
+    TestHolding,
     TestListing,
     TestPaging,
     TestQuerying,
@@ -33,6 +34,7 @@ from sessionctl.testing.case import Appender
 __all__ = [
     "TestDeleting",
     "TestForeseeing",
+    "TestHolding",
     "TestListing",
     "TestPaging",
     "TestQuerying",
