@@ -56,6 +56,8 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     yield f"  matches     {totals_text(header.matched)}"
     if header.active:
         yield f"  skips       {header.active:,} active within {exact_duration(header.min_idle)}"
+    if header.held:
+        yield f"  skips       {header.held:,} held: sessionctl hold list shows why"
     if header.missing:
         yield f"  missing     {header.missing:,} of the named sessions"
     yield f"  removes     {totals_text(foreseen.removed)}"

@@ -9,8 +9,8 @@ from sessionctl.core.tokens import estimate_tokens
 from sessionctl.core.units import format_time
 
 
-def session_record(store: str, ref: SessionRef) -> dict[str, Any]:
-    """``store`` is the masked address. ``tokens`` is an estimate, null where bytes are."""
+def session_record(store: str, ref: SessionRef, *, held: bool | None) -> dict[str, Any]:
+    """``store`` is the masked address. ``tokens`` is an estimate, null where bytes are; ``held`` None: unknown."""
     return {
         "store": store,
         "session_id": ref.id,
@@ -20,5 +20,5 @@ def session_record(store: str, ref: SessionRef) -> dict[str, Any]:
         "items": ref.items,
         "bytes": ref.bytes,
         "tokens": None if ref.bytes is None else estimate_tokens(ref.bytes),
-        "held": False,
+        "held": held,
     }

@@ -195,7 +195,7 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
         reason=job.reason, criteria=header.criteria, digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
-    terms = Terms(guard=Guard(min_idle=job.min_idle), limits=limits, named=named, stop=stop)
+    terms = Terms(guard=Guard(min_idle=job.min_idle, named=named), limits=limits, named=named, stop=stop)
     with open_store(planned.address) as store, ExitStack() as stack:
         if limits.max_replica_lag is not None and store.lag() is None:
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
@@ -249,10 +249,10 @@ def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Repo
         run_id=None,
         matched=header.matched,
         removed=Totals(),
-        skipped={Outcome.ACTIVE: header.active, Outcome.MISSING: header.missing},
+        skipped=header.skipped,
         remaining=header.planned.sessions,
         stopped=stopped,
         elapsed_s=0.0,
-        named_skipped=header.named_active,
+        named_skipped=header.named_skipped,
         signal=signal,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sessionctl.cli.transcript_view import TranscriptView
+    from sessionctl.core.hold import Hold
     from sessionctl.core.transcript import Entry
     from sessionctl.operations.inspect import Inspection, Part
 
@@ -30,7 +31,7 @@ class Showing:
     """What is being shown, and how.
 
     ``store`` is the masked address it comes from, ``label`` what people are told instead, ``now`` the time
-    that ages are counted from.
+    that ages are counted from. ``held`` is what holds the session, None where that is not known.
     """
 
     out: Output
@@ -40,6 +41,7 @@ class Showing:
     inspection: Inspection
     part: Part
     full: bool
+    held: Sequence[Hold] | None = ()
 
 
 def part_of(form: Form, *, last: int | None, items: str | None, search: str | None, raw: bool) -> Part:
@@ -114,6 +116,7 @@ def _show_json(showing: Showing) -> None:
         }
         for turn in inspection.turns
     ]
+    held = None if showing.held is None else bool(showing.held)
     verdict = inspection.verdict
     defects = [
         {"class": defect.kind, "item": defect.key, "position": defect.position, "fatal": defect.is_fatal}
@@ -121,7 +124,7 @@ def _show_json(showing: Showing) -> None:
     ]
     showing.out.json(
         {
-            "session": session_record(showing.store, inspection.ref),
+            "session": session_record(showing.store, inspection.ref, held=held),
             "verdict": {"acceptable": verdict.acceptable, "defects": defects},
             "turns": turns,
         }
@@ -185,7 +188,7 @@ def _transcript_lines(showing: Showing, view: TranscriptView, *, following: bool
     from sessionctl.core.units import count
 
     inspection, shown = showing.inspection, 0
-    yield from view.header(inspection.ref, showing.label, showing.now)
+    yield from view.header(inspection.ref, showing.label, showing.now, showing.held or ())
     for turn in inspection.turns:
         shown += len(turn.entries)
         yield from view.turn(turn)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sessionctl.cli.folding import Layout
 from sessionctl.core.history import CALLS_OF, FATAL, HARMLESS, PAIRS, Verdict
+from sessionctl.core.hold import Hold
 from sessionctl.core.model import SessionRef
 from sessionctl.core.pieces import Piece, Tone, pieces
 from sessionctl.core.pretty import pretty_json
@@ -49,8 +50,8 @@ class TranscriptView:
     _joiner: Joiner = field(default_factory=Joiner)
     _day: str = ""
 
-    def header(self, ref: SessionRef, store: str, now: datetime) -> Iterator[Text]:
-        """The session at a glance."""
+    def header(self, ref: SessionRef, store: str, now: datetime, held: Sequence[Hold] = ()) -> Iterator[Text]:
+        """The session at a glance, and what holds it."""
         yield _text((visible(ref.id), "bold"))
         for label, value in (
             ("store", visible(store)),
@@ -59,6 +60,10 @@ class TranscriptView:
             ("size", _size(ref)),
         ):
             yield _text((f"{label:<10}", "dim"), value)
+        for hold in held:
+            until = f"until {format_stamp(hold.until)}" if hold.until else "for ever"
+            said = visible(f"{until} by {hold.who}: {hold.reason} ({hold.hold_id})")
+            yield _text((f"{'held':<10}", "dim"), (said, "yellow"))
 
     def turn(self, turn: Turn) -> Iterator[Text]:
         """A rule with the turn's times, then its items."""

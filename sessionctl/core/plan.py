@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sessionctl.core.model import Effect, Hazard, Preflight
+from sessionctl.core.model import Effect, Hazard, Outcome, Preflight
 from sessionctl.core.units import exact_duration
 
 SHARE_GUARD_FROM = 20
@@ -50,9 +50,9 @@ class Step:
 class PlanHeader:
     """All of a plan but its steps.
 
-    ``matched`` is what the selectors match, ``planned`` what is left of it without active sessions.
+    ``matched`` is what the selectors match, ``planned`` what is left of it without active and held sessions.
     ``criteria`` are the selectors as clauses with absolute times. ``digest`` is the SHA-256 of the steps
-    in their order. ``share_basis`` are the matched sessions that nobody named one by one. ``select_s`` is how
+    in their order. ``named_skipped`` are the active and held ones that somebody named, ``share_basis`` are the matched sessions that nobody named one by one. ``select_s`` is how
     many seconds the plan took.
     """
 
@@ -69,14 +69,20 @@ class PlanHeader:
     matched: Totals
     planned: Totals
     active: int
-    named_active: int
+    named_skipped: int
     missing: int
     digest: str
+    held: int = 0
     select_s: float = 0.0
     preflight: Preflight | None = None
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()
     frozen: str | None = None
+
+    @property
+    def skipped(self) -> dict[Outcome, int]:
+        """What was matched, or named, and is not planned."""
+        return {Outcome.ACTIVE: self.active, Outcome.HELD: self.held, Outcome.MISSING: self.missing}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,9 +69,8 @@ def apply_plan(
     called after every batch, and again and again while the run waits.
     """
     progress = Progress(planned=plan.header.planned)
-    progress.skipped[Outcome.ACTIVE] = plan.header.active
-    progress.skipped[Outcome.MISSING] = plan.header.missing
-    progress.named_skipped = plan.header.named_active
+    progress.skipped.update(plan.header.skipped)
+    progress.named_skipped = plan.header.named_skipped
     ledger.begin(run)
     running = _Run(store, terms, progress, ledger, run, observe, plan.header.matched)
     try:

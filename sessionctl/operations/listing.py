@@ -16,6 +16,7 @@ from sessionctl.core.model import Cursor, SessionRef, Want
 from sessionctl.core.payload import searchable_text
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
+from sessionctl.operations.held import in_force
 from sessionctl.operations.selecting import select
 from sessionctl.operations.visiting import Visit
 from sessionctl.stores.base import Store
@@ -27,11 +28,15 @@ _FAR = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A session in a list: its store (masked address), the store's clock, and where a search hit it."""
+    """A session in a list: its store (masked address), the store's clock, and where a search hit it.
+
+    ``held`` None: that may not be known.
+    """
 
     store: str
     store_time: datetime
     ref: SessionRef
+    held: bool | None
     hit: str | None = None
 
     def place(self) -> tuple[float, str, str]:
@@ -81,9 +86,11 @@ def _of_store(store: Store, listing: Listing, after: tuple[datetime | None, str,
         after=_cursor_in(name, after) if after else None,
         want=listing.want,
     )
+    holds = in_force(store, now)
     hits = _search(store, refs, listing.search) if listing.search is not None else ((ref, None) for ref in refs)
     for ref, hit in islice(hits, listing.limit):
-        yield Listed(store=name, store_time=now, ref=ref, hit=hit)
+        held = None if holds is None else bool(holds.over(ref.id))
+        yield Listed(store=name, store_time=now, ref=ref, held=held, hit=hit)
 
 
 def _parsed(token: str) -> tuple[datetime | None, str, str]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.hold import Holds
 from sessionctl.core.model import Order, SessionRef, StoreInfo, Want
 from sessionctl.core.plan import AHEAD_BY, PlanHeader, Step, Totals
 from sessionctl.core.releases import LOCKS_SESSIONS, parse_release
@@ -26,14 +27,14 @@ def plan_purge(
     """Look through the store once, in physical order, and freeze what a purge would delete.
 
     A session is active, and not planned, when its latest sign of life is within ``min_idle`` of the
-    store's clock; a stamp in the future is one too.
+    store's clock; a stamp in the future is one too. Nor is one that is held.
     """
     began = time.monotonic()
     now = store.now()
     census = store.census(now + AHEAD_BY)
     spool = Spool(spool_directory)
-    sorting = _Sorting(spool, now - min_idle, frozenset(selector.named))
     try:
+        sorting = _Sorting(spool, now - min_idle, frozenset(selector.named), Holds(store.holds(), now))
         for ref in _candidates(store, selector, now):
             sorting.add(ref)
         missing = _missing(store, sorting)
@@ -55,7 +56,8 @@ def plan_purge(
         matched=sorting.matched,
         planned=sorting.planned,
         active=sorting.active,
-        named_active=sorting.named_active,
+        held=sorting.held,
+        named_skipped=sorting.named_skipped,
         missing=missing,
         digest=spool.digest,
         select_s=time.monotonic() - began,
@@ -69,15 +71,17 @@ def plan_purge(
 
 @dataclass(slots=True)
 class _Sorting:
-    """Takes the matched sessions one by one: what is active is counted, the rest goes into the spool."""
+    """Takes the matched sessions one by one: what is held or active is counted, the rest goes into the spool."""
 
     spool: Spool
     cutoff: datetime
     named: frozenset[str]
+    holds: Holds
     matched: Totals = field(default_factory=Totals)
     planned: Totals = field(default_factory=Totals)
     active: int = 0
-    named_active: int = 0
+    held: int = 0
+    named_skipped: int = 0
     named_found: int = 0
     share_basis: int = 0
 
@@ -86,9 +90,13 @@ class _Sorting:
         self.matched = self.matched.plus(items, size)
         self.named_found += is_named
         self.share_basis += not is_named
+        if self.holds.keep(ref.id, named=is_named):
+            self.held += 1
+            self.named_skipped += is_named
+            return
         if _is_active(ref, self.cutoff):
             self.active += 1
-            self.named_active += is_named
+            self.named_skipped += is_named
             return
         self.planned = self.planned.plus(items, size)
         self.spool.add(_step(ref))

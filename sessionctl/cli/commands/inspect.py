@@ -52,6 +52,7 @@ position (#0 is the first), which --items goes by. Nothing is written to the sto
     """
     from sessionctl.cli.stores_in_use import finish, visit
     from sessionctl.cli.transcript_output import FORMS, Showing, part_of, show
+    from sessionctl.operations.held import in_force
     from sessionctl.operations.inspect import inspect, locate
 
     if follow and output is Form.JSON:
@@ -60,9 +61,11 @@ position (#0 is the first), which --items goes by. Nothing is written to the sto
     out = Output(output, allowed=FORMS)
     trip = visit(store, out, all_stores=all_stores)
     with locate(trip, session_id) as found, closing(inspect(found, session_id, part)) as inspection:
+        now = found.now()
+        holds = in_force(found, now)
         showing = Showing(
-            out=out, store=str(found.address), label=found.address.label, now=found.now(),
-            inspection=inspection, part=part, full=full,
+            out=out, store=str(found.address), label=found.address.label, now=now, inspection=inspection,
+            part=part, full=full, held=None if holds is None else holds.over(session_id),
         )  # fmt: skip
         land = show(showing, raw=raw, following=follow)
         if follow:

@@ -95,7 +95,7 @@ def _record(listed: Listed) -> Record:
     from sessionctl.cli.records import session_record
     from sessionctl.core.units import format_age
 
-    record = session_record(listed.store, listed.ref)
+    record = session_record(listed.store, listed.ref, held=listed.held)
     at = listed.ref.last_activity
     if listed.hit is not None:
         record["match"] = listed.hit
@@ -127,6 +127,7 @@ def _columns(*, several: bool, searched: bool) -> list[Column]:
         Column(key="items", header="ITEMS", justify="right"),
         Column(key="bytes", header="SIZE", justify="right", show=lambda r: format_size(r["bytes"])),
         Column(key="tokens", header="~TOKENS", justify="right", wide=True),
+        Column(key="held", header="HELD", wide=True, show=lambda r: {True: "held", None: "?"}.get(r["held"], "")),
         *([Column(key="match", header="MATCH", fold=True)] if searched else []),
     ]
 
