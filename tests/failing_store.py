@@ -38,6 +38,9 @@ class FailingStore(Store):
     def settle(self) -> int:
         return self.inner.settle()
 
+    def holds(self) -> Any:
+        return self.inner.holds()
+
     def lag(self) -> Any:
         return self.inner.lag()
 

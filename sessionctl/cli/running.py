@@ -19,7 +19,7 @@ from sessionctl.cli.stores_in_use import failed_json, finish, settings, visit
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.limits import Limits
-from sessionctl.core.model import Guard, Outcome
+from sessionctl.core.model import Guard
 from sessionctl.core.plan import Allowances, PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector

@@ -52,8 +52,8 @@ class PlanHeader:
 
     ``matched`` is what the selectors match, ``planned`` what is left of it without active and held sessions.
     ``criteria`` are the selectors as clauses with absolute times. ``digest`` is the SHA-256 of the steps
-    in their order. ``named_skipped`` are the active and held ones that somebody named, ``share_basis`` are the matched sessions that nobody named one by one. ``select_s`` is how
-    many seconds the plan took.
+    in their order. ``share_basis`` are the matched sessions that nobody named one by one, ``named_skipped``
+    those that somebody did and that are active or held. ``select_s`` is how many seconds the plan took.
     """
 
     command: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sessionctl.core.limits import Limits
-from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped, Times
 from sessionctl.core.units import format_time

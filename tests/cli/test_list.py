@@ -61,7 +61,7 @@ class TestForms:
         assert [json.loads(line) for line in lines] == found
         assert [one["session_id"] for one in found] == wanted == names("-s", store)
         rows = in_process("list", "-s", store, "-o", "csv").text.splitlines()
-        assert rows[0].split(",") == KEYS[:-1]
+        assert rows[0].split(",") == KEYS
         assert [row.split(",")[1] for row in rows[1:]] == wanted
         for form in ("table", "wide"):
             table = in_process("list", "-s", store, "-o", form, "--limit", "0").text

@@ -17,7 +17,7 @@ from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 HEADER = PlanHeader(
     command="purge", store="sqlite:///x.db", label="x", origin="--store", store_time=datetime(2026, 1, 1, tzinfo=UTC),
     min_idle=timedelta(minutes=15), criteria=(), sessions_in_store=100, ahead=0, share_basis=10, matched=Totals(),
-    planned=Totals(), active=0, named_active=0, missing=0, digest="",
+    planned=Totals(), active=0, named_skipped=0, missing=0, digest="",
 )  # fmt: skip
 
 

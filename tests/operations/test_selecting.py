@@ -61,7 +61,7 @@ class TestPlan:
     def test_future_stamps_are_active(self, store: MemoryStore) -> None:
         store.stamp("a:0", updated_at=store.now() + timedelta(minutes=1), created_at=None, items_at=None)
         with plan_purge(store, Selector(named=("a:0",), named_given=True), min_idle=timedelta(0)) as plan:
-            assert (plan.header.active, plan.header.named_active, plan.header.planned.sessions) == (1, 1, 0)
+            assert (plan.header.active, plan.header.named_skipped, plan.header.planned.sessions) == (1, 1, 0)
 
     def test_the_newest_item_counts_for_activity_too(self, store: MemoryStore) -> None:
         long_ago = store.now() - timedelta(days=9)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from sessionctl.ledger import Ledger, Run
     from sessionctl.stores.base import Store
 
-app = typer.Typer(no_args_is_help=True, help="Exempt sessions from every change, with a reason, for a time or for ever.")
+app = typer.Typer(
+    no_args_is_help=True, help="Exempt sessions from every change, with a reason, for a time or for ever."
+)
 
 _FORMS = (Form.TABLE, Form.JSON)
 _PARTIAL = 3
@@ -84,9 +86,7 @@ the sessions that are selected now. The hold is kept beside the store, for every
 
 
 @app.command("list", cls=StrictCommand)
-def list_(
-    store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, output: opt.OutputOpt = Form.TABLE
-) -> None:
+def list_(store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, output: opt.OutputOpt = Form.TABLE) -> None:
     """The holds in force: what they mean, why, by whom and until when.
 
     sessionctl hold list -o json

@@ -128,7 +128,7 @@ def _changed(record: Record) -> str:
     counts = record["counts"]
     if "restored" in counts:
         return f"+{counts['restored']['sessions']:,}"
-    return f"-{counts.get('removed', {}).get('sessions', 0):,}"
+    return f"-{counts['removed']['sessions']:,}" if "removed" in counts else ""
 
 
 def _started(record: Record) -> str:
