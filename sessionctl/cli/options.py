@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated, TypeVar
 
 import typer
@@ -46,4 +47,11 @@ SearchOpt = Annotated[
 ]
 RawOpt = Annotated[bool, typer.Option("--raw", help="The stored texts as they are, one a line.")]
 FullOpt = Annotated[bool, typer.Option("--full", help="Fold nothing away.")]
+HoldForOpt = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--hold-for", parser=duration, metavar="DUR", show_default="7d",
+        help="Hold what is put back for DUR, so that the next policy run leaves it; 0 for none.",
+    ),
+]  # fmt: skip
 NullOpt = Annotated[bool, typer.Option("--null", help="Names are separated by NUL, in -o name and --ids-from.")]

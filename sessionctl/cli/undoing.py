@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
@@ -13,12 +13,15 @@ from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import settings
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.hold import HoldOrigin
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Report, Stopped
+from sessionctl.core.units import exact_duration
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
+from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
 from sessionctl.operations.put_back import Case
 from sessionctl.operations.undo import Undone, check, foresee_undo, put_back
@@ -35,6 +38,7 @@ class Errand:
     dry_run: bool
     yes: bool
     reason: str | None
+    hold_for: timedelta | None
 
 
 def undo_run(errand: Errand, out: Output) -> int:
@@ -80,16 +84,20 @@ def _undo(
         "undo", run.store, datetime.now(UTC), current().env, reason=errand.reason,
         criteria=(f"what run {run.run_id} removed",),
     )  # fmt: skip
+    lasts = HOLD_FOR if errand.hold_for is None else errand.hold_for
+    hold = hold_of_return(store, mine, HoldOrigin.UNDO, lasts)
     ledger.begin(mine)
     done, error, stop = Undone(), None, Stop()
     try:
         with stopping(out) as stop:
-            put_back(store, ledger, run, segments, done, stop=stop)
+            put_back(store, ledger, run, segments, done, stop=stop, hold=hold)
     except SessionctlError as failure:
         error = failure
     stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
     left = max(0, foreseen.matched.sessions - done.matched.sessions) if stopped is not Stopped.DONE else 0
     status = _report(errand, out, run, done, stopped, mine.run_id, began, left=left, error=error, signal=stop.signal)
+    if hold is not None and done.restored.sessions:
+        out.note(f"what is back is held for {exact_duration(lasts)}: sessionctl hold release {hold.hold_id}")
     counts = {case.name.lower(): totals.sessions for case, totals in done.by_case.items()}
     restored = {"sessions": done.restored.sessions, "items": done.restored.items, "bytes": done.restored.bytes}
     ledger.finish(mine.run_id, {"restored": restored, "undone": counts}, stopped, error.message if error else None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sessionctl.core.hold import Hold, HoldKind, Holds
+from sessionctl.core.hold import Hold, HoldKind, HoldOrigin, Holds
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.core.units import format_second
@@ -15,6 +15,9 @@ from sessionctl.errors import SessionctlError, UsageError
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
+
+HOLD_FOR = timedelta(days=7)
+"""So long is held what an undo or a restore put back, unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,20 @@ class Term:
 def new_hold_id() -> str:
     """Short enough to be typed, unlike any other in a store."""
     return f"hold-{secrets.token_hex(4)}"
+
+
+def hold_of_return(store: Store, run: Run, origin: HoldOrigin, lasts: timedelta) -> Hold | None:
+    """What ``run`` places on each session that it puts back; None for no time at all.
+
+    It keeps the next policy run away, and yields to a run that names the session.
+    """
+    if not lasts:
+        return None
+    now = store.now()
+    return Hold(
+        hold_id=new_hold_id(), kind=HoldKind.ID, value="", reason=run.reason or f"put back by {run.command}",
+        who=f"{run.actor}@{run.host}", since=now, until=now + lasts, origin=origin, yields=True,
+    )  # fmt: skip
 
 
 def foresee_holds(store: Store, selector: Selector, run: Run, term: Term) -> tuple[list[Hold], int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
@@ -88,11 +89,16 @@ def portions(file: Place, wanted: Callable[[SessionRecord], bool] = lambda _: Tr
             yield some
 
 
-def put_patiently(store: Store, some: Sequence[Whole], look: Look, trouble: Trouble, stop: Stop) -> list[Placing]:
-    """What became of each, all in place or told why not; none where a stop request came while trouble was borne."""
+def put_patiently(
+    store: Store, some: Sequence[Whole], look: Look, trouble: Trouble, stop: Stop, hold: Hold | None = None
+) -> list[Placing]:
+    """What became of each, all in place or told why not; none where a stop request came while trouble was borne.
+
+    What is put back gets ``hold`` in the same transaction.
+    """
     while True:
         try:
-            placed = _put_portion(store, some, look)
+            placed = _put_portion(store, some, look, hold)
         except SessionctlError as error:
             # The answer to a commit may have been lost: the next attempt looks again before it writes.
             _wait(trouble.bear(error), stop)
@@ -109,7 +115,7 @@ def _wait(seconds: float, stop: Stop) -> None:
         time.sleep(min(left, 0.1))
 
 
-def _put_portion(store: Store, some: Sequence[Whole], look: Look) -> list[Placing]:
+def _put_portion(store: Store, some: Sequence[Whole], look: Look, hold: Hold | None) -> list[Placing]:
     """One transaction, and some more for those whose application was faster. What became of each."""
     became: list[Placing] = []
     looked = look(some)
@@ -118,7 +124,7 @@ def _put_portion(store: Store, some: Sequence[Whole], look: Look) -> list[Placin
         became += [placing for placing in looked if not placing.case.is_writing]
         if not writing:
             return became
-        outcomes = store.put([placing.put for placing in writing])
+        outcomes = store.put([placing.put for placing in writing], hold=hold)
         left: list[Placing] = []
         for placing, outcome in zip(writing, outcomes, strict=True):
             if outcome is Outcome.DONE:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sessionctl.archive.reader import verify
+from sessionctl.core.hold import Hold
 from sessionctl.core.plan import Totals
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
@@ -69,11 +70,14 @@ def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Undone:
     return foreseen
 
 
-def put_back(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Undone, *, stop: Stop) -> None:
+def put_back(
+    store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Undone, *, stop: Stop,
+    hold: Hold | None = None,
+) -> None:  # fmt: skip
     """Put back all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
 
-    Each portion is one transaction, and what was put back is found in its place when this is run again. The
-    ledger knows it as returned from then on: what the application deletes later does not come back.
+    Each portion is one transaction, with ``hold`` on what it puts back. What was put back is found in its place
+    when this is run again; the ledger knows it as returned, and what the application deletes later stays away.
     """
     trouble = Trouble()
     for segment in segments:
@@ -83,7 +87,7 @@ def put_back(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]
             for some in portions(file_of(run, segment)):
                 if stop:
                     return
-                placed = put_patiently(store, some, look, trouble, stop)
+                placed = put_patiently(store, some, look, trouble, stop, hold)
                 for placing in placed:
                     done.count(placing)
                 returned += [p.session.id for p in placed if p.case.is_writing or p.case is Case.ALREADY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,39 @@ class TestReleasing:
         screen = shown_on_terminal("hold", "list", "-s", store).out
         assert b"\x07" not in screen
         assert b"\x1b[31mred" not in screen
+
+
+class TestReturned:
+    """What undo puts back."""
+
+    @pytest.fixture
+    def run_id(self, store: Path, tmp_path: Path) -> str:
+        done = purged(store, *STALE, "--archive", str(tmp_path / "archive"))
+        assert done.json["removed"]["sessions"] == 3
+        return str(done.json["run_id"])
+
+    def test_is_held_for_a_week_against_policies(self, store: Path, run_id: str) -> None:
+        assert in_process("undo", run_id, "--yes").status == 0
+        found = listed(store)
+        assert {h["value"] for h in found} == {"vip:1", "mia", "tom"}
+        assert {(h["origin"], h["yields"]) for h in found} == {("undo", True)}
+        assert {datetime.fromisoformat(h["until"]) - datetime.fromisoformat(h["since"]) for h in found} == {
+            timedelta(days=7)
+        }
+        done = purged(store, *STALE)
+        assert (done.status, done.json["removed"]["sessions"], done.json["skipped"]["held"]) == (0, 0, 3)
+
+    def test_goes_by_a_run_that_names_it(self, store: Path, run_id: str) -> None:
+        assert in_process("undo", run_id, "--yes").status == 0
+        done = purged(store, "--id", "mia", "--yes", "-o", "json")
+        assert (done.status, done.json["removed"]["sessions"], done.json["skipped"]["held"]) == (0, 1, 0)
+
+    def test_goes_by_name_only_if_nobody_else_holds_it(self, store: Path, run_id: str) -> None:
+        assert in_process("undo", run_id, "--yes").status == 0
+        added(store, "--id", "mia")
+        done = purged(store, "--id", "mia", "--yes", "-o", "json")
+        assert (done.status, done.json["skipped"]["held"]) == (3, 1)
+
+    def test_without_a_hold_when_asked_so(self, store: Path, run_id: str) -> None:
+        assert in_process("undo", run_id, "--yes", "--hold-for", "0").status == 0
+        assert listed(store) == []

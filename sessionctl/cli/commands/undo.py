@@ -19,12 +19,14 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come back and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    hold_for: opt.HoldForOpt = None,
     output: opt.OutputOpt = Form.TABLE,
 ) -> None:
     """Put back what an archived run removed, where it was, with ids, order and times.
 
     A session that was begun anew since gets its items back in front of the new ones. What cannot be put in \
-place is left alone and counted. What the application deleted itself stays deleted.
+place is left alone and counted. What the application deleted itself stays deleted. What is back is held \
+for a while, which a run that names the session overrules.
 
     sessionctl runs list
 
@@ -33,4 +35,5 @@ place is left alone and counted. What the application deleted itself stays delet
     from sessionctl.cli.undoing import Errand, undo_run
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
-    raise typer.Exit(undo_run(Errand(run_id=run_id, store=store, dry_run=dry_run, yes=yes, reason=reason), out))
+    errand = Errand(run_id=run_id, store=store, dry_run=dry_run, yes=yes, reason=reason, hold_for=hold_for)
+    raise typer.Exit(undo_run(errand, out))
