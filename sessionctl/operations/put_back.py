@@ -133,5 +133,5 @@ def _put_portion(store: Store, some: Sequence[Whole], look: Look, hold: Hold | N
                 became.append(replace(placing, case=Case.UNFIT))
             else:
                 left.append(placing)
-        looked = look([(placing.session, placing.items) for placing in left])
+        looked = look([(placing.session, placing.items) for placing in left]) if left else []
     return became + [replace(p, case=Case.REFUSED) if p.case.is_writing else p for p in looked]

@@ -23,10 +23,12 @@ from sessionctl.core.model import (
     Guard,
     Hazard,
     Item,
+    Onto,
     Order,
     Outcome,
     Pace,
     Preflight,
+    Put,
     Recheck,
     SessionRef,
     StoreInfo,
@@ -35,9 +37,10 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.selector import Query
 from sessionctl.stores.base import Store
+from sessionctl.stores.holds_table import holds_on
 from sessionctl.stores.recheck import verdicts
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,6 +94,10 @@ class MemoryStore(Store):
         kept = self._kept[session_id]
         kept.change = next(self._changes)
         return kept.items.pop()
+
+    def delete(self, session_id: str) -> None:
+        """Clear a session as the SDK's ``clear_session`` does."""
+        self._kept.pop(session_id, None)
 
     def stamp(
         self, session_id: str, *, updated_at: datetime | None, created_at: datetime | None, items_at: datetime | None
@@ -189,6 +196,29 @@ class MemoryStore(Store):
         self._holds = [hold for hold in self._holds if hold not in holds]
         return before - len(self._holds)
 
+    def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:
+        outcomes = [self._put(put) for put in puts]
+        self.hold([] if hold is None else holds_on(hold, puts, outcomes))
+        return outcomes
+
+    def _put(self, put: Put) -> Outcome:
+        stamps, there = put.session.stamps, self._kept.get(put.session_id)
+        keys = [item.key if put.exact else next(self._keys) for item in put.items]
+        taken = {item.key for kept in self._kept.values() for item in kept.items}
+        items = [
+            Item(key=key, text=item.text, created_at=instant(item.stored_at, item.at))
+            for key, item in zip(keys, put.items, strict=True)
+        ]
+        if not taken.isdisjoint(keys) or (there and not _may_go_in_front(put, there)):
+            return Outcome.CHANGED
+        self._kept[put.session_id] = _Kept(
+            created_at=instant(stamps.created, stamps.created_at),
+            updated_at=there.updated_at if there else instant(stamps.updated, stamps.updated_at),
+            change=int(put.session.version) if put.exact and not there else next(self._changes),
+            items=[*items, *(there.items if there else ())],
+        )
+        return Outcome.DONE
+
     def preflight(self, query: Query, planned: Totals) -> Preflight:  # noqa: ARG002
         return Preflight(
             selection="every session is looked at", deletion="by id", rows_per_s=1e6, log="no log", log_bytes=0
@@ -207,6 +237,12 @@ class MemoryStore(Store):
             newest_item_at=kept.items[-1].created_at if kept.items else None,
             version=str(kept.change),
         )
+
+
+def _may_go_in_front(put: Put, there: _Kept) -> bool:
+    newest = max((item.key for item in put.items if isinstance(item.key, int)), default=0)
+    newer = all(isinstance(item.key, int) and item.key > newest for item in there.items)
+    return put.onto is Onto.FRONT and put.exact and newer
 
 
 def _stamp(at: datetime | None) -> str | None:

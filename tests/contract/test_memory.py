@@ -26,6 +26,7 @@ from sessionctl.testing import (
     TestQuerying,
     TestReading,
     TestRechecking,
+    TestReturning,
     TestSearching,
     TestSizing,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "TestQuerying",
     "TestReading",
     "TestRechecking",
+    "TestReturning",
     "TestSearching",
     "TestSizing",
 ]

@@ -38,8 +38,8 @@ def main(description: str) -> int:
 
 def _arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", type=_some_of(MAKERS), default=list(MAKERS), metavar="NAME[,NAME]")
-    parser.add_argument("--sdk", type=_some_of(RELEASES), default=["new"], metavar="new[,old]")
+    parser.add_argument("--engine", type=some_of(MAKERS), default=list(MAKERS), metavar="NAME[,NAME]")
+    parser.add_argument("--sdk", type=some_of(RELEASES), default=["new"], metavar="new[,old]")
     parser.add_argument("--resumes", type=int, default=5000, metavar="N", help="acknowledged appends, at least")
     parser.add_argument("--writers", type=int, default=2, metavar="W", help="processes of three conversations each")
     parser.add_argument("--sessions", type=int, default=1500, metavar="N", help="stale sessions of each race")
@@ -50,7 +50,7 @@ def _arguments(description: str) -> argparse.Namespace:
     return wanted
 
 
-def _some_of(known: Sequence[str] | Any) -> Callable[[str], list[str]]:
+def some_of(known: Sequence[str] | Any) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         chosen = text.split(",")
         if unknown := set(chosen) - set(known):
@@ -64,12 +64,12 @@ def _soaked(engine: str, release: str, wanted: argparse.Namespace) -> tuple[Tall
     """Races on fresh stores until so many appends were acknowledged, or a rule was broken."""
     tally, began, seed = Tally(), time.monotonic(), wanted.seed
     with ExitStack() as stack:
-        servers, reader = _Servers(stack), stack.enter_context(sdk_process())
+        servers, reader = Servers(stack), stack.enter_context(sdk_process())
         python = sys.executable if release == "new" else os.environ[OLD_PYTHON]
         writers = [stack.enter_context(sdk_process(python)) for _ in range(wanted.writers)]
         while tally.resumes < wanted.resumes and not tally.breaches:
             plan = race.Plan(sessions=wanted.sessions, seed=seed, old=release == "old")
-            with _fresh(engine, servers) as case:
+            with fresh(engine, servers) as (case, _):
                 tally.add(judged(race.run(case, writers, plan), reader, may_fail=plan.old))
                 for process in (reader, *writers):
                     process.release()
@@ -79,15 +79,15 @@ def _soaked(engine: str, release: str, wanted: argparse.Namespace) -> tuple[Tall
 
 
 @contextmanager
-def _fresh(engine: str, servers: _Servers) -> Iterator[SdkCase]:
-    """An empty store; the program's own files go beside it."""
+def fresh(engine: str, servers: Servers) -> Iterator[tuple[SdkCase, Path]]:
+    """An empty store, and the directory beside it where the program's own files go."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["HOME"] = str(directory)
-        yield stack.enter_context(made(MAKERS[engine], _Places(stack, directory, servers)))
+        yield stack.enter_context(made(MAKERS[engine], _Places(stack, directory, servers))), directory
 
 
-class _Servers:
+class Servers:
     """An administrator's URL of each kind of server; what has to be started for it ends with the stack."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -105,7 +105,7 @@ class _Servers:
 class _Places:
     """What stands for pytest's fixtures here: the places of one store, gone with the stack."""
 
-    def __init__(self, stack: ExitStack, directory: Path, servers: _Servers) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, servers: Servers) -> None:
         self._stack, self._directory, self._servers = stack, directory, servers
 
     def getfixturevalue(self, argname: str) -> Any:
