@@ -6,10 +6,13 @@ is what makes a session that was taken out and put back into the same store equa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from sessionctl.core.units import format_time
 
 
 class StoredItem(NamedTuple):
@@ -62,6 +65,24 @@ def instant(stored: str | None, at: str | None) -> datetime | None:
     """The instant of a stamp, aware UTC; None for none, and for what is no time."""
     try:
         value = datetime.fromisoformat(at or stored or "")
-    except ValueError:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_USUAL = re.compile(
+    r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]) (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?", re.ASCII
+)
+"""UTC as SQL stores keep it, on a day that every month has: a time for certain, and by far the most are such."""
+
+
+def is_usual(stored: str) -> bool:
+    """Is it a time without a zone in the usual form? Quick; False says nothing."""
+    return _USUAL.fullmatch(stored) is not None
+
+
+def rfc3339(stored: str | None, at: str | None) -> str | None:
+    """The instant of a stamp as RFC 3339 with ``Z``; None as ``instant``."""
+    if at is None and stored is not None and is_usual(stored):
+        return f"{stored[:10]}T{stored[11:]}Z"
+    return format_time(instant(stored, at))

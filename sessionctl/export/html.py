@@ -16,9 +16,9 @@ from importlib.resources import files
 from typing import BinaryIO
 from urllib.parse import quote
 
-from sessionctl.core.instants import instant
 from sessionctl.core.pieces import Tone
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import instant
 from sessionctl.core.text import visible
 from sessionctl.core.transcript import Kind, Turn
 from sessionctl.core.units import count, format_size, format_stamp

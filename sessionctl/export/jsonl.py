@@ -17,18 +17,20 @@ from typing import Any
 
 import msgspec
 
-from sessionctl.core.instants import rfc3339
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import rfc3339
 from sessionctl.export.base import Document, Exported
 
 _FLUSH_AT = 1 << 20
-_LONG_NUMBER = re.compile(r"\d{4300}")
-"""Longer integers are JSON, but Python refuses to load them."""
+_LONG = 4300
+"""Integers of more digits are JSON, but Python refuses to load them."""
+_LONG_NUMBER = re.compile(rf"\d{{{_LONG}}}")
 
 
+_ABSENT = msgspec.Raw(b"")
 _HEAD = msgspec.defstruct(
-    "Head", [("type", str | None, None), ("role", str | None, None), ("content", msgspec.Raw | None, None)]
+    "Head", [("type", str | None, None), ("role", str | None, None), ("content", msgspec.Raw, _ABSENT)]
 )
 """The fields that records tell; decoding into it checks all of the JSON but makes no objects of the rest."""
 _decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
@@ -38,23 +40,27 @@ class JsonlDocument(Document):
     """One record an item."""
 
     def add(self, exported: Exported) -> Totals:
-        opening = _opening(exported)
-        items, size, pending = 0, 0, 0
+        opening, write = _opening(exported), self.file.write
+        position, size, pending = -1, 0, 0
         lines: list[str] = []
+        said: tuple[str | None, str | None] = (None, None)
+        created = "null"
         for position, (key, stored_at, at, text) in enumerate(exported.items):
+            if (stored_at, at) != said:  # the items of a batch share their stamp
+                said, created = (stored_at, at), _quoted(rfc3339(stored_at, at))
             head, data = record_of(text)
-            stamp = rfc3339(stored_at, at)
             number = key if type(key) is int else json.dumps(key)
-            when = f'"{stamp}"' if stamp else "null"
-            lines.append(f'{opening}{position},"id":{number},"created_at":{when}{head}{data}}}\n')
-            items += 1
-            octets = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
-            size, pending = size + octets, pending + octets
+            lines.append(f'{opening}{position},"id":{number},"created_at":{created}{head}{data}}}\n')
+            pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
             if pending >= _FLUSH_AT:
-                self.file.write("".join(lines).encode())
-                lines, pending = [], 0
-        self.file.write("".join(lines).encode())
-        return Totals(sessions=1, items=items, bytes=size)
+                write("".join(lines).encode())
+                lines, size, pending = [], size + pending, 0
+        write("".join(lines).encode())
+        return Totals(sessions=1, items=position + 1, bytes=size + pending)
+
+
+def _quoted(stamp: str | None) -> str:
+    return "null" if stamp is None else f'"{stamp}"'
 
 
 def _opening(exported: Exported) -> str:
@@ -68,23 +74,26 @@ def record_of(text: str) -> tuple[str, str]:
         head = _decode(text)
     except (ValueError, RecursionError):  # broken, or valid only for the slower and more tolerant parser
         return _tolerant(text)
-    kind = head.type
-    if kind is None:
-        if head.role is None or head.content is None:
+    kind, role = head.type, head.role
+    if not kind:
+        if role is None or head.content is _ABSENT:
             return _tolerant(text)
         kind = "message"
-    if "\n" in text or "\r" in text:  # never within a string: there they are escaped
-        text = text.replace("\n", " ").replace("\r", " ")
-    if len(text) > 4300 and _LONG_NUMBER.search(text):
+    if len(text) > _LONG and _LONG_NUMBER.search(text):
         return _tolerant(text)
-    return _fields(kind, head.role), text
+    return _fields(kind, role), _one_line(text)
 
 
 def _tolerant(text: str) -> tuple[str, str]:
     payload = read_item(text)
     if payload.unreadable not in (None, Unreadable.NOT_AN_OBJECT) or not is_strict(text):
         return _fields(payload.type, payload.role, "text"), json.dumps(text)
-    return _fields(payload.type, payload.role), text.replace("\n", " ").replace("\r", " ")
+    return _fields(payload.type, payload.role), _one_line(text)
+
+
+def _one_line(text: str) -> str:
+    """Valid JSON without line breaks: they are never within a string, where they would be escaped."""
+    return text.replace("\n", " ").replace("\r", " ") if "\n" in text or "\r" in text else text
 
 
 def is_strict(text: str) -> bool:

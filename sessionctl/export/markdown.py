@@ -10,8 +10,8 @@ import html
 import re
 from collections.abc import Iterator
 
-from sessionctl.core.instants import instant
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import instant
 from sessionctl.core.text import visible
 from sessionctl.core.transcript import Kind
 from sessionctl.core.units import count, format_size, format_stamp

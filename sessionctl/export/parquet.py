@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from sessionctl.core.instants import instant
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import StoredItem
+from sessionctl.core.record import StoredItem, instant
 from sessionctl.errors import UsageError
 from sessionctl.export.base import Document, Exported
 from sessionctl.export.jsonl import is_strict

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sessionctl.core.instants import instant
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import instant
 from sessionctl.errors import UsageError
 from sessionctl.export.base import Document, Exported
 

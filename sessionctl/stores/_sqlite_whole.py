@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 from sessionctl.stores._sqlite_structure import only_main, put_back, write_anew
-from sessionctl.stores._sqlite_values import bound, parse, stamp, text
+from sessionctl.stores._sqlite_values import STAMP_LENGTH, bound, parse, stamp, text
 
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
 
@@ -20,6 +20,8 @@ def stored_stamp(value: Any) -> tuple[str | None, str | None]:
     if value is None:
         return None, None
     stored = text(value)
+    if len(stored) == STAMP_LENGTH and is_usual(stored):
+        return stored, None
     at = parse(stored)
     if at is None or stored == stamp(at):
         return stored, None
@@ -37,9 +39,11 @@ def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequenc
 def items_of(connection: sqlite3.Connection, sql: str, session_id: str) -> Iterator[StoredItem]:
     """The items of ``sql`` (id, text, stamp, why hidden, place of ``:session``) in their order."""
     rows = connection.execute(f"{sql} ORDER BY place, id", {"session": bound(session_id)})
+    said, stored, at = None, None, None
     for key, data, created_at, _hidden, _place in rows:
-        stored, at = stored_stamp(created_at)
-        yield StoredItem(key, stored, at, text(data))
+        if created_at != said:  # the items of a batch share their stamp
+            said, (stored, at) = created_at, stored_stamp(created_at)
+        yield StoredItem(key, stored, at, data if type(data) is str else text(data))
 
 
 def _extras_of(connection: sqlite3.Connection, layout: SqliteLayout, session_id: str) -> dict[str, Any]:

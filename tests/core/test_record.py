@@ -1,0 +1,43 @@
+"""Stamps of whole sessions: what instant they mean, however a store keeps them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionctl.core.record import instant, is_usual, rfc3339
+from sessionctl.core.units import format_time
+
+
+@pytest.mark.parametrize(
+    ("stored", "at", "meant"),
+    [
+        ("2026-01-01 10:00:00", None, "2026-01-01T10:00:00Z"),
+        ("2026-01-31 10:00:00.000120", None, "2026-01-31T10:00:00.000120Z"),
+        ("2026-01-01 10:00:00", "2026-01-01T08:00:00Z", "2026-01-01T08:00:00Z"),
+        ("2026-01-01T10:00:00+02:00", None, "2026-01-01T08:00:00Z"),
+        ("2026-02-30 10:00:00", None, None),
+        ("2026-02-03 24:00:01", None, None),
+        ("0001-01-01T00:00:00+05:00", None, None),
+        ("0000-01-01 00:00:00", None, None),
+        ("yesterday", None, None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_instants(stored: str | None, at: str | None, meant: str | None) -> None:
+    assert rfc3339(stored, at) == meant == format_time(instant(stored, at))
+
+
+@given(st.datetimes(), st.booleans())
+def test_the_quick_way_says_the_same(at: datetime, whole: bool) -> None:
+    stored = str(at.replace(microsecond=0) if whole else at)
+    assert rfc3339(stored, None) == format_time(at.replace(tzinfo=UTC, microsecond=0 if whole else at.microsecond))
+
+
+@given(st.text("0123456789-: .T", min_size=19, max_size=26))
+def test_what_is_usual_is_a_time(text: str) -> None:
+    assert not is_usual(text) or instant(text, None) is not None
