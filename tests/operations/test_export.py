@@ -1,0 +1,78 @@
+"""Exports of every kind of store hold what the SDK reads from it, in its order; the store stays untouched."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sdk_cases import CASES, CaseMaker, SdkCase, made
+
+from sessionctl.core.selector import Selector
+from sessionctl.export.formats import Format
+from sessionctl.export.shelf import Layout, Shelf
+from sessionctl.ledger import new_run
+from sessionctl.operations.export import Record, Tally, export
+from sessionctl.testing.case import HOSTILE_ITEMS, turn, user
+
+SESSIONS: dict[str, list[list[Any]]] = {
+    "plain": [turn(1), turn(2)],
+    "hostile": [[item] for name, item in HOSTILE_ITEMS.items() if name not in ("nan", "large")],
+    "other": [[user("not to be exported")]],
+}
+WANTED = Selector(named=("plain", "hostile", "nobody"), named_given=True)
+
+
+@pytest.fixture(params=CASES, ids=lambda maker: maker.name)
+def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
+    maker: CaseMaker = request.param
+    with made(maker, request) as store:
+        for session_id, batches in SESSIONS.items():
+            store.write(session_id, *batches)
+        yield store
+
+
+def exported(case: SdkCase, form: Format) -> tuple[Tally, bytes]:
+    stream = io.BytesIO()
+    with case.open() as store, Shelf(Layout(place=None, format=form), stream) as shelf:
+        run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
+        tally = export(store, WANTED, shelf, record=Record(ledger=None, run=run, out="stdout"))
+    return tally, stream.getvalue()
+
+
+def test_records_are_what_the_sdk_reads(case: SdkCase) -> None:
+    before = case.fingerprint()
+    tally, data = exported(case, Format.JSONL)
+    assert case.fingerprint() == before
+    found: dict[str, list[Any]] = {"plain": [], "hostile": []}
+    for line in data.splitlines():
+        record = json.loads(line)
+        assert record["position"] == len(found[record["session_id"]])
+        assert record["created_at"].endswith("Z")
+        found[record["session_id"]].append(record["data"])
+    assert found == {session_id: case.read(session_id) for session_id in found}
+    texts = [text for session_id in found for text in case.texts(session_id)]
+    assert (tally.exported.sessions, tally.exported.items, tally.missing) == (2, len(texts), 1)
+    assert tally.exported.bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_a_sqlite_file_of_any_store_is_read_by_the_sdk(case: SdkCase, tmp_path: Path) -> None:
+    from agents import SQLiteSession
+
+    path = tmp_path / "made.db"
+    path.write_bytes(exported(case, Format.SQLITE)[1])
+
+    async def read(session_id: str) -> list[Any]:
+        session = SQLiteSession(session_id, path)
+        found = await session.get_items()
+        session.close()
+        return list(found)
+
+    for session_id in ("plain", "hostile"):
+        assert asyncio.run(read(session_id)) == case.read(session_id)
+    assert asyncio.run(read("other")) == []
