@@ -27,10 +27,12 @@ from sessionctl.archive.reader import ArchiveReader
 from sessionctl.ledger import Ledger
 from sessionctl.testing.case import turn
 
-STALE = [f"stale-{number:04}" for number in range(240)]
+SESSIONS = 240
 LIVE = [f"live-{number}" for number in range(3)]
 _LATER = "session_clear_generations"
 """It counts deletions, and never goes back."""
+
+_AT_ONCE = ("--yes", "--hold-for", "0")  # they are purged again
 
 Content = dict[str, tuple[Any, ...]]
 
@@ -46,9 +48,9 @@ class Tally:
     breaches: list[str] = field(default_factory=list)
 
 
-def killed(case: SdkCase, directory: Path, forker: Forker, *, kills: int, seed: int) -> Tally:
+def killed(case: SdkCase, directory: Path, forker: Forker, *, kills: int, seed: int, sessions: int = SESSIONS) -> Tally:
     """Fill the empty store of ``case`` and kill purges and undoings until ``kills`` purges were, or a rule broke."""
-    fill(case, STALE, turn(1), idle=timedelta(days=60))
+    fill(case, [f"stale-{number:04}" for number in range(sessions)], turn(1), idle=timedelta(days=60))
     fill(case, LIVE, turn(2), idle=timedelta(days=1))
     soak = _Soak(case, directory, forker, random.Random(seed))
     while soak.tally.kills < kills and not soak.tally.breaches:
@@ -76,8 +78,9 @@ class _Soak:
                  "--archive", str(self._archives))  # fmt: skip
         if not self._purge_s:
             self._purge_s = self._whole(purge)
-        while set(_in_store(self._case)) != set(LIVE) and not self.tally.breaches:
-            after = self._pick.uniform(0, self._purge_s) if self.tally.kills < most else None
+        while (left := len(_in_store(self._case)) - len(LIVE)) and not self.tally.breaches:
+            lasts = self._purge_s * (0.3 + 0.7 * left / (len(self._content) - len(LIVE)))
+            after = self._pick.uniform(0, lasts) if self.tally.kills < most else None
             status, _ = self._forker.run(*purge, home=self._home, kill_after=after)
             if status == -9:
                 self.tally.kills += 1
@@ -90,7 +93,7 @@ class _Soak:
 
     def _undo(self) -> None:
         for run in self._runs():
-            undo = ("undo", run.run_id, *self._store, "--yes")
+            undo = ("undo", run.run_id, *self._store, *_AT_ONCE)
             while not self.tally.breaches:
                 after = self._pick.uniform(0, self._undo_s) if self._undo_s and self._pick.random() < 0.5 else None
                 status, took = self._forker.run(*undo, home=self._home, kill_after=after)
@@ -112,7 +115,7 @@ class _Soak:
             status, took = self._forker.run(*purge, home=self._home)
             assert status == 0, self._said()
             [newest, *_] = Ledger(ledger_file(self._home)).runs(limit=1)
-            status, _ = self._forker.run("undo", newest.run_id, *self._store, "--yes", home=self._home)
+            status, _ = self._forker.run("undo", newest.run_id, *self._store, *_AT_ONCE, home=self._home)
             assert status == 0, self._said()
         for path in (self._home, self._archives):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""``purge --archive`` and ``undo`` on each kind of store: every byte comes back, whatever was done between."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance.transcripts import MYSQL, POSTGRESQL, SQLITE, load, read_transcripts
+from operating import in_process, running, wait_for
+from sdk_cases import CASES, CaseMaker, PostgresCase, SdkCase, SqliteCase, fill, made
+from soak.forker import forker
+from soak.killing import killed
+
+from sessionctl.ledger import Ledger
+from sessionctl.testing.case import turn, user
+
+NAMES = ("sqlite", "sqlite-sqlalchemy", "sqlite-advanced", "postgresql", "mariadb")
+MAKERS = [maker for maker in CASES if maker.name in NAMES]
+BACK = [user("I am back")]
+GENERATIONS = "session_clear_generations"  # they count deletions and never go back
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.name)
+def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
+    maker: CaseMaker = request.param
+    with made(maker, request) as made_case:
+        yield made_case
+
+
+def address(case: SdkCase) -> str:
+    return str(case.path) if isinstance(case, SqliteCase) else str(getattr(case, "url", ""))
+
+
+def rows(case: SdkCase) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, past sessionctl."""
+    return {
+        table: sorted(case.execute(f"SELECT * FROM {table}"), key=repr)
+        for table in case._tables
+        if table != GENERATIONS
+    }
+
+
+def purged(case: SdkCase, directory: Path) -> str:
+    """Purge with an archive; the run."""
+    ran = in_process(
+        "purge", "-s", address(case), "--older-than", "30d", "--max-share", "1", "--yes", "-o", "json",
+        "--archive", directory,
+    )  # fmt: skip
+    assert ran.status == 0, ran.said
+    assert ran.json["removed"] == ran.json["matched"]
+    return str(ran.json["run_id"])
+
+
+def undone(case: SdkCase, run_id: str, status: int = 0) -> dict[str, Any]:
+    ran = in_process("undo", run_id, "-s", address(case), "--yes", "-o", "json")
+    assert ran.status == status, ran.said
+    return ran.json
+
+
+def test_real_transcripts_come_back_to_the_byte(case: SdkCase, tmp_path: Path) -> None:
+    dialect = SQLITE if isinstance(case, SqliteCase) else POSTGRESQL if isinstance(case, PostgresCase) else MYSQL
+    some = read_transcripts()[:: 25 if isinstance(case, SqliteCase) else 12]
+    store = load(case, address(case), dialect, some)
+    stale = store.idle_for(30 * 86400)
+    read = {session_id: case.read(session_id) for session_id in stale}  # Advanced: this reserves its branch
+    before = rows(case)
+    assert len(stale) > 5
+    run_id = purged(case, tmp_path / "archive")
+    assert set(store.rows()).isdisjoint(stale)
+    assert undone(case, run_id)["restored"]["sessions"] == len(stale)
+    assert rows(case) == before
+    assert {session_id: case.read(session_id) for session_id in stale} == read
+
+
+def test_what_the_application_did_between_is_kept(case: SdkCase, tmp_path: Path) -> None:
+    """Its user came back; it was begun anew and cleared; rows of others stand under its keys; and nothing at all."""
+    names = ["back", "cleared", "blocked", "quiet"]
+    for name in names:
+        fill(case, [name], turn(3), idle=timedelta(days=60))
+    fill(case, ["live"], turn(1), idle=timedelta(days=1))
+    before = {name: case.read(name) for name in names}
+    [(key, *_)] = case.execute("SELECT min(id) FROM agent_messages WHERE session_id = ?", "blocked")
+    run_id = purged(case, tmp_path / "archive")
+    case.write("back", BACK)
+    case.write("cleared", BACK)
+    case._call("cleared", lambda session: session.clear_session())
+    case.execute("INSERT INTO agent_sessions (session_id) VALUES ('theirs')")
+    case.execute("INSERT INTO agent_messages (id, session_id, message_data) VALUES (?, 'theirs', '{}')", key)
+
+    report = undone(case, run_id, status=3)
+    assert (report["restored"]["sessions"], report["refused"]) == (3, ["blocked"])
+    assert case.read("back") == before["back"] + BACK
+    assert (case.read("cleared"), case.read("quiet")) == (before["cleared"], before["quiet"])
+    assert case.read("blocked") == []
+    assert case.texts("theirs") == ["{}"]
+    case.write("back", turn(4))
+    assert case.read("back") == [*before["back"], *BACK, *turn(4)]
+
+    case._call("quiet", lambda session: session.clear_session())
+    again = undone(case, run_id, status=3)
+    assert (again["restored"]["sessions"], again["refused"]) == (0, ["blocked"])
+    assert case.read("quiet") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_undo_cut_off_is_run_again(tmp_path: Path, number: signal.Signals) -> None:
+    """In the midst of it: some sessions are back, others are not."""
+    with ExitStack() as stack:
+        [maker] = [maker for maker in CASES if maker.name == "sqlite"]
+        case = stack.enter_context(made(maker, _Place(tmp_path)))
+        names = [f"s{number:04}" for number in range(3000)]
+        fill(case, names, turn(1), idle=timedelta(days=60))
+        before = rows(case)
+        run_id = purged(case, tmp_path / "archive")
+        count = "SELECT count(*) FROM agent_sessions"
+        with running("undo", run_id, "-s", address(case), "--yes") as process:
+            wait_for(lambda: case.execute(count)[0][0] >= 100, "the first portions")
+            os.kill(process.pid, number)
+            process.wait(timeout=20)
+        if number == signal.SIGTERM:
+            assert process.returncode in (143, 0)
+        back = case.execute(count)[0][0]
+        report = undone(case, run_id)
+        assert report["restored"]["sessions"] == len(names) - back
+        assert rows(case) == before
+
+
+class _Place:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def getfixturevalue(self, argname: str) -> Any:
+        assert argname == "tmp_path"
+        return self._directory
+
+
+def test_an_undo_of_a_run_under_way_is_refused(tmp_path: Path, home: Path) -> None:
+    with ExitStack() as stack:
+        [maker] = [maker for maker in CASES if maker.name == "sqlite"]
+        case = stack.enter_context(made(maker, _Place(tmp_path)))
+        fill(case, [f"s{number:04}" for number in range(60)], turn(1), idle=timedelta(days=60))
+        slow = ("--batch-size", "1", "--rate", "10", "--max-share", "1", "--archive", str(tmp_path / "archive"))
+        with running("purge", "-s", address(case), "--older-than", "30d", "--yes", *slow) as process:
+            wait_for(lambda: case.execute("SELECT count(*) FROM agent_sessions")[0][0] < 60, "the first batch")
+            [run] = Ledger(home / ".local/state/sessionctl/ledger.db").runs()
+            ran = in_process("undo", run.run_id, "--yes")
+            assert process.poll() is None, "it was over too soon to tell"
+        assert (ran.status, "is still under way" in ran.said) == (1, True)
+        undone(case, run.run_id)
+        assert case.execute("SELECT count(*) FROM agent_sessions")[0][0] == 60
+
+
+@pytest.mark.parametrize(("name", "kills"), [("sqlite", 8), ("postgresql", 2)])
+def test_killed_at_random_instants(name: str, kills: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A few of those that tests/soak/archive_kills.py does by hundreds."""
+    [maker] = [maker for maker in CASES if maker.name == name]
+    with made(maker, request) as store, forker() as process:
+        tally = killed(store, tmp_path, process, kills=kills, seed=5, sessions=120)
+    assert (tally.breaches, tally.kills) == ([], kills)
