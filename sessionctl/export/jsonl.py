@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -98,6 +99,9 @@ def _one_line(text: str) -> str:
 
 def is_strict(text: str) -> bool:
     """Is a text that Python loads JSON for others too? It can also be encoded then."""
+    with suppress(ValueError, RecursionError):
+        _decode(text)  # the quick way; what it refuses may still be JSON
+        return True
     try:
         json.loads(text, parse_constant=_refuse)
         text.encode()

@@ -15,7 +15,7 @@ from sessionctl.errors import UsageError
 from sessionctl.export.base import Document, Exported
 from sessionctl.export.jsonl import is_strict
 
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 16 << 20
 _GROUP_ROWS = 100_000
 _REPEATED = ["store", "session_id", "type", "role", "name"]
 """Columns worth a dictionary."""
