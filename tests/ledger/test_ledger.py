@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from sessionctl.core.report import Stopped
 from sessionctl.errors import LedgerUnavailable
-from sessionctl.ledger import Ledger, Run, new_run, new_run_id, private_directory
+from sessionctl.ledger import Ledger, Run, Segment, new_run, new_run_id, private_directory
 
 NOW = datetime(2026, 3, 1, 12, 30, 0, 125000, UTC)
 PROCESSES = 8
@@ -264,6 +265,68 @@ def test_what_is_no_ledger_is_left_alone(path: Path) -> None:
     with pytest.raises(LedgerUnavailable, match="something else"):
         Ledger.open(path)
     assert path.read_bytes() == before
+
+
+LAYOUT_1 = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, command TEXT NOT NULL, store TEXT NOT NULL, actor TEXT NOT NULL, user TEXT NOT NULL,
+    host TEXT NOT NULL, pid INTEGER NOT NULL, reason TEXT, criteria TEXT NOT NULL, digest TEXT,
+    started_at TEXT NOT NULL, heartbeat_at TEXT NOT NULL, ended_at TEXT, stopped TEXT, counts TEXT NOT NULL, error TEXT
+) WITHOUT ROWID;
+INSERT INTO runs VALUES ('00old', 'purge', 'sqlite:////a.db', 'mia', 'mia', 'host', 1, 'retention', '["older"]', 'd',
+    '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z', '2026-01-01T00:01:00Z', 'done', '{"removed": {"sessions": 3}}',
+    NULL);
+PRAGMA application_id = 1396921412;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_ledger_of_the_layout_before_is_read_and_then_taken_further(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(LAYOUT_1)
+    before = path.read_bytes()
+    reading = Ledger.existing(path)
+    assert reading is not None
+    [old] = reading.runs()
+    assert (old.run_id, old.archive, old.counts) == ("00old", None, {"removed": {"sessions": 3}})
+    assert (reading.segments("00old"), reading.unsettled("sqlite:////a.db")) == ((), ())
+    assert path.read_bytes() == before
+    ledger = Ledger.open(path)
+    ledger.begin(a_run(archive="/archives/x"))
+    assert ledger.runs()[-1] == old
+    assert ledger.runs()[0].archive == "/archives/x"
+
+
+def test_segments_from_sealed_to_returned(path: Path) -> None:
+    ledger, run = Ledger.open(path), a_run(archive="/archives/x")
+    ledger.begin(run)
+    one, two = (
+        Segment(run_id=run.run_id, number=n, name=f"{n}.zst", sessions=3, items=6, bytes=9, sha256="0", sealed_at=NOW)
+        for n in (1, 2)
+    )
+    ledger.sealed(one)
+    ledger.sealed(two)
+    assert ledger.segments(run.run_id) == (one, two)
+    assert [found.run_id for found in ledger.unsettled(run.store)] == [run.run_id]
+    ledger.committed(run.run_id, 1, ["a"], wholly=False)
+    assert (ledger.segments(run.run_id)[0].committed_at, ledger.segments(run.run_id)[0].kept) == (None, ("a",))
+    for number in (1, 2):
+        ledger.committed(run.run_id, number, ["a"])
+    ledger.returned(run.run_id, 2, ["b\udcff"])
+    assert [(s.kept, s.returned) for s in ledger.segments(run.run_id)] == [(("a",), ()), (("a",), ("b\udcff",))]
+    assert ledger.unsettled(run.store) == ()
+
+
+def test_when_a_run_is_over() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    here = a_run(heartbeat_at=NOW)
+    assert not here.is_over(NOW)
+    assert here.is_over(NOW + timedelta(minutes=6))
+    assert replace(here, ended_at=NOW).is_over(NOW)
+    assert replace(here, pid=gone.pid).is_over(NOW)
+    assert not replace(here, pid=gone.pid, host="another").is_over(NOW)
 
 
 def test_a_newer_layout_is_refused(path: Path) -> None:
