@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from sdk_process import _old_sdk, _sdk, old_sdk, sdk, sdk_processes
 from servers import mysql_server, mysql_url, postgres_server, postgres_url
+from small_disks import disk
 
 __all__ = [
     "_old_sdk",
     "_sdk",
+    "disk",
     "mysql_server",
     "mysql_url",
     "old_sdk",

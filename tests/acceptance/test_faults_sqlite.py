@@ -7,7 +7,6 @@ is done, so that the fault meets the run between two batches at a known place.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -16,34 +15,11 @@ from pathlib import Path
 import pytest
 from operating import DAY, assert_whole, ids_in, running, store_of, wait_for
 from purged_servers import PURGE, report_of
+from small_disks import fill_up
 
 STALE = {f"stale{n:03}": 40 * DAY for n in range(120)}
 LIVE = {f"live{n}": DAY for n in range(5)}
 SLOWLY = ("--batch-size", "5", "--rate", "100")
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system may be mounted here, so there is no disk to fill")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill_up(disk: Path) -> Path:
-    """A file that takes the last byte of the disk."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-    assert os.statvfs(disk).f_bavail == 0
-    return ballast
 
 
 def made(path: Path, journal: str = "wal") -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from operations.striking import SESSIONS, Killed, Points, World, content, worlds
+from small_disks import fill_up
 
 from sessionctl.core.model import Outcome
 from sessionctl.core.report import Stopped
@@ -217,4 +219,36 @@ def test_reading_that_fails_twice_forgets_no_session(places: Callable[[], World]
 
     report = world.purge(Points(("whole", 1), strike))
     assert (len(times), report.retries, report.removed.sessions) == (2, 2, SESSIONS)
+    comes_back(world)
+
+
+def test_a_disk_below_its_floor_in_mid_run(
+    places: Callable[[], World], disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sealed by then is dealt with; the rest stays, and a later run takes it."""
+    monkeypatch.setattr(archiving, "_FLOOR", 2**20)
+    world, ballast = places(), disk / "ballast"
+    world.archives = disk / "archives"
+    report = world.purge(Points(("add", 3), lambda _: ballast.write_bytes(bytes(3 * 2**19)) and None))
+    assert (report.removed.sessions, report.stopped, report.exit_code) == (4, Stopped.ERROR, 3)
+    assert report.error
+    assert "that stay free" in report.error[0]
+    ballast.unlink()
+    comes_back(world)
+
+
+def test_a_disk_that_is_full_in_mid_run(
+    places: Callable[[], World], disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segment under way cannot be finished: nothing that it covers is deleted, and nothing of it is left."""
+    monkeypatch.setattr(archiving, "_FLOOR", 0)
+    world = places()
+    world.archives = disk / "archives"
+    report = world.purge(Points(("add", 3), lambda _: fill_up(disk) and None))
+    assert (report.removed.sessions, report.stopped, report.exit_code) == (0, Stopped.ERROR, 1)
+    assert report.error
+    assert "No space left" in report.error[0]
+    assert content(world.store) == world.before
+    (disk / "ballast").unlink()
+    assert not list(world.archives.glob("*/*"))
     comes_back(world)
