@@ -68,12 +68,16 @@ class Holds:
             if hold.lasts(now):
                 kin = self._by_id.setdefault(hold.value, []) if hold.kind is HoldKind.ID else self._globs
                 kin.append(hold)
+        # One look by all globs together: nearly every session is met by none.
+        together = "|".join(glob_regex(hold.value) for hold in self._globs)
+        self._any_glob = re.compile(together, re.DOTALL) if self._globs else None
 
     def over(self, session_id: str) -> list[Hold]:
         """All that hold this session."""
-        if not self._by_id and not self._globs:
-            return []
-        return [*self._by_id.get(session_id, ()), *(hold for hold in self._globs if hold.is_over(session_id))]
+        found = list(self._by_id.get(session_id, ()))
+        if self._any_glob is not None and self._any_glob.fullmatch(session_id):
+            found += [hold for hold in self._globs if hold.is_over(session_id)]
+        return found
 
     def keep(self, session_id: str, *, named: bool) -> bool:
         """Must a run leave this session alone? ``named``: the run names it one by one."""
@@ -81,6 +85,5 @@ class Holds:
 
     def among(self, session_ids: Iterable[str], named: Collection[str]) -> frozenset[str]:
         """Those of the sessions that a run which names ``named`` must leave alone."""
-        if not self._by_id and not self._globs:
-            return frozenset()
-        return frozenset(id_ for id_ in session_ids if self.keep(id_, named=id_ in named))
+        near = [id_ for id_ in session_ids if id_ in self._by_id or (self._any_glob and self._any_glob.fullmatch(id_))]
+        return frozenset(id_ for id_ in near if self.keep(id_, named=id_ in named))
