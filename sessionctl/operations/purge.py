@@ -14,11 +14,13 @@ from sessionctl.core.model import Order, SessionRef, StoreInfo, Want
 from sessionctl.core.plan import AHEAD_BY, PlanHeader, Step, Totals
 from sessionctl.core.releases import LOCKS_SESSIONS, parse_release
 from sessionctl.core.selector import Query, Selector
+from sessionctl.operations.held import in_force
 from sessionctl.operations.selecting import select
 from sessionctl.operations.spool import Spool, SpooledPlan
 from sessionctl.stores.base import Store
 
 _WANT = Want.SIZE | Want.VERSION
+_UNREADABLE = "this role may not read its holds (SELECT on sessionctl_holds lets it)"
 
 
 def plan_purge(
@@ -34,7 +36,8 @@ def plan_purge(
     census = store.census(now + AHEAD_BY)
     spool = Spool(spool_directory)
     try:
-        sorting = _Sorting(spool, now - min_idle, frozenset(selector.named), Holds(store.holds(), now))
+        holds = in_force(store, now)
+        sorting = _Sorting(spool, now - min_idle, frozenset(selector.named), holds or Holds((), now))
         for ref in _candidates(store, selector, now):
             sorting.add(ref)
         missing = _missing(store, sorting)
@@ -64,7 +67,7 @@ def plan_purge(
         preflight=store.preflight(selector.resolve(now), sorting.planned),
         hazards=info.hazards,
         warnings=(*info.warnings, *_old_writers(store.address, info)),
-        frozen=info.frozen,
+        frozen=info.frozen or (_UNREADABLE if holds is None else None),
     )
     return SpooledPlan(header, spool)
 

@@ -16,9 +16,11 @@ from servers import mysql_execute, mysql_user, postgres_execute, postgres_role
 from sessionctl.core.address import parse_address
 from sessionctl.core.hold import Hold, HoldKind
 from sessionctl.core.model import Delete, Guard, Outcome, Want
-from sessionctl.core.selector import Query
+from sessionctl.core.plan import Allowances, refusals
+from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import AccessRefused, StoreNotUnderstood
 from sessionctl.operations.held import in_force
+from sessionctl.operations.purge import plan_purge
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 from sessionctl.testing.case import turn
@@ -58,6 +60,14 @@ def test_where_holds_may_not_be_read_nothing_is_changed(postgres: str, purger: s
             store.apply(deletions(store), Guard())
         assert "sessionctl_holds" in str(refused.value.hint)
         assert len(deletions(owner)) == 2
+
+
+def test_a_plan_is_made_all_the_same_and_says_that_it_must_not_be_applied(postgres: str, purger: str) -> None:
+    with opened(purger) as store, opened(postgres) as owner:
+        owner.hold([HOLD])
+        with plan_purge(store, Selector(globs=("*",)), min_idle=timedelta(0)) as plan:
+            assert plan.header.planned.sessions == 2
+            assert any("may not read its holds" in reason for reason in refusals(plan.header, Allowances()))
 
 
 def test_a_role_that_may_make_no_table_is_told_the_statement(postgres: str, purger: str) -> None:
