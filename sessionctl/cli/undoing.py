@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
-from sessionctl.cli.plan_view import totals_text
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import settings
+from sessionctl.cli.tally_view import show_tally
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import HoldOrigin
@@ -23,8 +23,8 @@ from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
-from sessionctl.operations.put_back import Case
-from sessionctl.operations.undo import Undone, check, foresee_undo, put_back
+from sessionctl.operations.put_back import Case, Tally
+from sessionctl.operations.undo import check, foresee_undo, put_back
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -77,7 +77,7 @@ def undo_run(errand: Errand, out: Output) -> int:
 
 def _undo(
     errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, segments: tuple[Segment, ...],
-    foreseen: Undone, began: float,
+    foreseen: Tally, began: float,
 ) -> int:  # fmt: skip
     """Itself a run in the ledger."""
     mine = new_run(
@@ -87,7 +87,7 @@ def _undo(
     lasts = HOLD_FOR if errand.hold_for is None else errand.hold_for
     hold = hold_of_return(store, mine, HoldOrigin.UNDO, lasts)
     ledger.begin(mine)
-    done, error, stop = Undone(), None, Stop()
+    done, error, stop = Tally(), None, Stop()
     try:
         with stopping(out) as stop:
             put_back(store, ledger, run, segments, done, stop=stop, hold=hold)
@@ -124,7 +124,7 @@ def _address(errand: Errand, run: Run) -> StoreAddress:
 
 
 def _report(
-    errand: Errand, out: Output, run: Run, undone: Undone, stopped: Stopped, run_id: str | None, began: float,
+    errand: Errand, out: Output, run: Run, undone: Tally, stopped: Stopped, run_id: str | None, began: float,
     *, left: int = 0, error: SessionctlError | None = None, signal: int | None = None,
 ) -> int:  # fmt: skip
     report = Report(
@@ -161,14 +161,6 @@ def _report(
     return report.exit_code
 
 
-_WORDS = {
-    Case.BACK: "put back",
-    Case.FRONT: "in front",
-    Case.ALREADY: "there now",
-    Case.REFUSED: "refused",
-    Case.KEPT: "not taken",
-    Case.UNFIT: "failed",
-}
 _WHY = {
     Case.FRONT: "begun anew since; the items go before the new ones",
     Case.ALREADY: "they were not away, or are back",
@@ -178,13 +170,8 @@ _WHY = {
 }
 
 
-def _show(out: Output, run: Run, undone: Undone, *, to_stderr: bool = False) -> None:
+def _show(out: Output, run: Run, undone: Tally, *, to_stderr: bool = False) -> None:
     console = out.err if to_stderr else out.console
     out.line(f"undo of {run.command} {run.run_id} in {run.store}", console=console)
     out.line(f"  archive     {run.archive}", console=console)
-    for case, totals in undone.by_case.items():
-        if totals.sessions or case is Case.BACK:
-            why = f" ({_WHY[case]})" if case in _WHY else ""
-            out.line(f"  {_WORDS[case]:<11} {totals_text(totals)}{why}", console=console)
-    for session_id in undone.refused[:10]:
-        out.line(f"              {session_id}", console=console)
+    show_tally(out, undone, console, _WHY)

@@ -278,6 +278,14 @@ class Onto(Enum):
     """Newer items only: what is put goes in front of them, and the session gets its old ``created_at`` back."""
 
 
+class Conflict(StrEnum):
+    """What a restore does about a session that is there with other items."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+    REPLACE = "replace"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
     """Put a whole session into the store: CHANGED where what is there does not allow it.

@@ -55,7 +55,7 @@ class Report:
     user named and that were skipped though they exist. ``why`` explains ``stopped`` in a sentence where
     there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
     counts batches that had to be tried again. ``archive`` is where what was removed lies. ``restored`` is
-    what an undo put back. ``forecast`` is a dry run's only.
+    what an undo or a restore put back. ``forecast`` is a dry run's only.
     """
 
     command: str
@@ -110,7 +110,7 @@ class Report:
         if self.stopped is Stopped.SIGNAL:
             return 128 + (self.signal or 2)
         if self.error is not None:
-            return 3 if self.removed.sessions else self.error[1]
+            return 3 if self.removed.sessions or (self.restored and self.restored.sessions) else self.error[1]
         if self.stopped is Stopped.LIMIT:
             return 4
         return 3 if self.named_skipped or self.skipped.get(Outcome.FAILED) else 0

@@ -40,7 +40,7 @@ def inspect_archived(address: str, session_id: str, part: Part) -> Iterator[tupl
     with ArchiveReader(_holder(segments(address), address, session_id)) as reader:
         for whole in reader.sessions(lambda session: session.id == session_id):
             items = map(_item, whole.items)
-            yield reader.header, Inspection(_reference(whole), items, part)
+            yield reader.header, Inspection(reference(whole), items, part)
             return
     raise SessionNotFound(f"no session {session_id!r} in {address}")
 
@@ -63,7 +63,8 @@ def _has(file: Place, session_id: str) -> bool:
         return any(True for _ in reader.sessions(lambda session: session.id == session_id))
 
 
-def _reference(whole: WholeSession) -> SessionRef:
+def reference(whole: WholeSession) -> SessionRef:
+    """An archived session as a listing would tell of it; its items are read."""
     stamps = whole.session.stamps
     sizes = [_item(item).size for item in whole.items]
     return SessionRef(

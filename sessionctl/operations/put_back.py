@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TOGETHER = 100
 _BYTES_TOGETHER = 4 * 2**20
 """Sessions put back in one transaction, at most; one larger session goes alone."""
+_NAMED_REFUSED = 100
 _ATTEMPTS = 3
 """Looks at a session whose application changes it between the look and the writing."""
 
@@ -52,12 +53,13 @@ class Case(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """One archived session and its case; ``exact`` as in ``Put``."""
+    """One archived session and its case; ``exact`` as in ``Put``. ``left_out``: items that have no place there."""
 
     session: SessionRecord
     items: tuple[StoredItem, ...]
     case: Case
     exact: bool = True
+    left_out: int = 0
 
     @property
     def put(self) -> Put:
@@ -68,6 +70,31 @@ class Placing:
     def totals(self) -> Totals:
         size = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in self.items)
         return Totals(sessions=1, items=len(self.items), bytes=size)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became, or would become, of archived sessions: totals by case, and the first that were refused."""
+
+    by_case: dict[Case, Totals] = field(default_factory=lambda: dict.fromkeys(Case, Totals()))
+    refused: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+    @property
+    def restored(self) -> Totals:
+        return self.by_case[Case.BACK] + self.by_case[Case.FRONT]
+
+    @property
+    def matched(self) -> Totals:
+        """All that was to be put back."""
+        return sum((totals for case, totals in self.by_case.items() if case is not Case.KEPT), Totals())
+
+    def count(self, placing: Placing) -> None:
+        self.by_case[placing.case] += placing.totals
+        if placing.case.is_writing:
+            self.left_out += placing.left_out
+        if placing.case in (Case.REFUSED, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
+            self.refused.append(placing.session.id)
 
 
 Look = Callable[[Sequence[Whole]], list[Placing]]
@@ -90,15 +117,17 @@ def portions(file: Place, wanted: Callable[[SessionRecord], bool] = lambda _: Tr
 
 
 def put_patiently(
-    store: Store, some: Sequence[Whole], look: Look, trouble: Trouble, stop: Stop, hold: Hold | None = None
-) -> list[Placing]:
+    store: Store, some: Sequence[Whole], look: Look, trouble: Trouble, stop: Stop, hold: Hold | None = None,
+    *, again: Look | None = None,
+) -> list[Placing]:  # fmt: skip
     """What became of each, all in place or told why not; none where a stop request came while trouble was borne.
 
-    What is put back gets ``hold`` in the same transaction.
+    What is put back gets ``hold`` in the same transaction. ``again`` looks at those that could not be put as
+    ``look`` had it; the same one, if it is not given.
     """
     while True:
         try:
-            placed = _put_portion(store, some, look, hold)
+            placed = _put_portion(store, look(some), again or look, hold)
         except SessionctlError as error:
             # The answer to a commit may have been lost: the next attempt looks again before it writes.
             _wait(trouble.bear(error), stop)
@@ -115,10 +144,9 @@ def _wait(seconds: float, stop: Stop) -> None:
         time.sleep(min(left, 0.1))
 
 
-def _put_portion(store: Store, some: Sequence[Whole], look: Look, hold: Hold | None) -> list[Placing]:
+def _put_portion(store: Store, looked: Sequence[Placing], look: Look, hold: Hold | None) -> list[Placing]:
     """One transaction, and some more for those whose application was faster. What became of each."""
     became: list[Placing] = []
-    looked = look(some)
     for _ in range(_ATTEMPTS):
         writing = [placing for placing in looked if placing.case.is_writing]
         became += [placing for placing in looked if not placing.case.is_writing]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
 from sessionctl.core.model import Cursor, Order, SessionRef, Want
-from sessionctl.core.selector import Query, Selector
+from sessionctl.core.selector import Selector
 from sessionctl.stores.base import Store
 
 
@@ -26,20 +26,27 @@ def select(
     query = selector.resolve(now)
     if selector.keep_last is None:
         return store.sessions(query, order=order, limit=limit, after=after, want=want)
-    group = re.compile(selector.group_by) if selector.group_by else None
-    kept = _kept(store, query.only_ids(), selector.keep_last, group)
+    group = group_of(selector)
+    kept = most_recent(
+        store.sessions(query.only_ids(), limit=None if group else selector.keep_last), selector.keep_last, group
+    )
     found = store.sessions(query, order=order, after=after, want=want)
     eligible = (ref for ref in found if ref.id not in kept and (group is None or group.search(ref.id)))
     return islice(eligible, limit)
 
 
-def _kept(store: Store, admitted: Query, keep_last: int, group: re.Pattern[str] | None) -> frozenset[str]:
-    """The most recently active sessions, of each group: the first ones met in order of activity."""
+def group_of(selector: Selector) -> re.Pattern[str] | None:
+    """What tells the groups apart of which each keeps its own; ids that it does not match are never selected."""
+    return re.compile(selector.group_by) if selector.group_by else None
+
+
+def most_recent(refs: Iterable[SessionRef], keep_last: int, group: re.Pattern[str] | None) -> frozenset[str]:
+    """The ``keep_last`` most recently active, of each group: the first ones met of ``refs`` in order of activity."""
     if group is None:
-        return frozenset(ref.id for ref in store.sessions(admitted, limit=keep_last))
+        return frozenset(ref.id for ref in islice(refs, keep_last))
     met: dict[str | None, int] = {}
     kept = set()
-    for ref in store.sessions(admitted):
+    for ref in refs:
         match = group.search(ref.id)
         if match is None:
             continue

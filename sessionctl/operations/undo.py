@@ -8,44 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from sessionctl.archive.reader import verify
 from sessionctl.core.hold import Hold
-from sessionctl.core.plan import Totals
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.patience import Trouble
 from sessionctl.operations.placing import cases, file_of
-from sessionctl.operations.put_back import Case, Placing, portions, put_patiently
+from sessionctl.operations.put_back import Case, Tally, portions, put_patiently
 from sessionctl.stores.base import Store
 
-_NAMED_REFUSED = 100
 _LEDGER_EVERY_S = 1.0
-
-
-@dataclass(slots=True)
-class Undone:
-    """What became, or would become, of the sessions of a run: totals by case, and some that were refused."""
-
-    by_case: dict[Case, Totals] = field(default_factory=lambda: dict.fromkeys(Case, Totals()))
-    refused: list[str] = field(default_factory=list)
-
-    @property
-    def restored(self) -> Totals:
-        return self.by_case[Case.BACK] + self.by_case[Case.FRONT]
-
-    @property
-    def matched(self) -> Totals:
-        """All that the run removed."""
-        return sum((totals for case, totals in self.by_case.items() if case is not Case.KEPT), Totals())
-
-    def count(self, placing: Placing) -> None:
-        self.by_case[placing.case] += placing.totals
-        if placing.case in (Case.REFUSED, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
-            self.refused.append(placing.session.id)
 
 
 def check(run: Run, segments: Sequence[Segment]) -> None:
@@ -60,9 +35,9 @@ def check(run: Run, segments: Sequence[Segment]) -> None:
             raise SessionctlError(f"{file} is not the file that run {run.run_id} sealed")
 
 
-def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Undone:
+def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Tally:
     """What undoing would come to at this moment. Nothing is written."""
-    foreseen = Undone()
+    foreseen = Tally()
     for segment in segments:
         for some in portions(file_of(run, segment)):
             for placing in cases(store, some, segment):
@@ -71,7 +46,7 @@ def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Undone:
 
 
 def put_back(
-    store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Undone, *, stop: Stop,
+    store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Tally, *, stop: Stop,
     hold: Hold | None = None,
 ) -> None:  # fmt: skip
     """Put back all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.

@@ -1,0 +1,31 @@
+"""What became of sessions that were to be put back, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from sessionctl.cli.output import Output
+from sessionctl.cli.plan_view import totals_text
+from sessionctl.operations.put_back import Case, Tally
+
+_NAMED = 10
+_WORDS = {
+    Case.BACK: "put back",
+    Case.FRONT: "in front",
+    Case.ALREADY: "there now",
+    Case.REFUSED: "refused",
+    Case.KEPT: "not taken",
+    Case.UNFIT: "failed",
+}
+
+
+def show_tally(out: Output, tally: Tally, console: Console, why: Mapping[Case, str]) -> None:
+    """One line a case that there is, with the reason for it, and the first that were refused."""
+    for case, totals in tally.by_case.items():
+        if totals.sessions or case is Case.BACK:
+            reason = f" ({why[case]})" if case in why else ""
+            out.line(f"  {_WORDS[case]:<11} {totals_text(totals)}{reason}", console=console)
+    for session_id in tally.refused[:_NAMED]:
+        out.line(f"              {session_id}", console=console)

@@ -1,0 +1,222 @@
+"""Restore sessions of archives into a store, the one they came from or any other.
+
+Nothing is merged: a session goes where there is none of its id. One that is there with the same texts, or
+was only appended to since, is in its place already, so that a restore can be run again. Any other is a
+conflict, which is left alone, unless it is to be replaced: then it was deleted before, by a plan like any
+other, and is absent by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sessionctl.archive.places import Place
+from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.hold import Hold
+from sessionctl.core.model import Conflict, SessionRef
+from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
+from sessionctl.core.selector import Query, Selector
+from sessionctl.errors import GuardRefused
+from sessionctl.operations.archives import reference
+from sessionctl.operations.patience import Trouble
+from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
+from sessionctl.operations.selecting import group_of, most_recent
+from sessionctl.stores.base import Store
+
+if TYPE_CHECKING:
+    from sessionctl.archive.format import Header
+    from sessionctl.operations.execute import Stop
+
+_ADVANCED = "AdvancedSQLiteSession"
+_STRUCTURE = "message_structure"
+_MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Which sessions of which archive files; ``rename`` is the id that the only one gets.
+
+    ``query`` selects, but none that is among ``kept`` or not ``grouped``, and ``only`` those where it is given.
+    """
+
+    files: tuple[Place, ...]
+    query: Query
+    kept: Collection[str] = field(default=frozenset())
+    grouped: Callable[[str], object] = field(default=lambda _: True)
+    only: Collection[str] | None = None
+    rename: str | None = None
+
+    def portions(self) -> Iterator[tuple[Header, list[Whole]]]:
+        """The selected sessions, in portions that fit into one transaction, each with what its file says of itself."""
+        for file in self.files:
+            with ArchiveReader(file) as reader:
+                header = reader.header
+            for some in portions(file, self._may_be_selected):
+                yield header, [(session, items) for session, items in some if self._selects(session, items)]
+
+    def split(self, ids: Collection[str]) -> tuple[Source, Source]:
+        """Those that go to ``ids``, and the others."""
+        if self.rename is not None:
+            return self, replace(self, files=())
+        chosen = frozenset(ids)
+        return replace(self, only=chosen), replace(self, kept=frozenset(self.kept) | chosen)
+
+    def _may_be_selected(self, session: SessionRecord) -> bool:
+        """As far as the id tells."""
+        if session.id in self.kept or (self.only is not None and session.id not in self.only):
+            return False
+        return self.query.admits(session.id) and bool(self.grouped(session.id))
+
+    def _selects(self, session: SessionRecord, items: tuple[StoredItem, ...]) -> bool:
+        return self.query.matches(reference(WholeSession(session, items)))
+
+
+def source_of(files: Sequence[Place], selector: Selector, now: datetime, *, rename: str | None = None) -> Source:
+    """What ``selector`` selects of ``files`` at ``now``; ``keep_last`` goes by the sessions in them."""
+    source = Source(files=tuple(files), query=selector.resolve(now), rename=rename)
+    if selector.keep_last is None:
+        return source
+    group = group_of(selector)
+    kept = most_recent(_by_activity(files, source.query), selector.keep_last, group)
+    return replace(source, kept=kept, grouped=group.search) if group else replace(source, kept=kept)
+
+
+def _by_activity(files: Sequence[Place], query: Query) -> list[SessionRef]:
+    """As ``Order.ACTIVITY`` has it."""
+    found = []
+    for file in files:
+        with ArchiveReader(file) as reader:
+            found += [reference(whole) for whole in reader.sessions(lambda session: query.admits(session.id))]
+    found.sort(key=lambda ref: ref.id)
+    found.sort(key=lambda ref: ref.updated_at.timestamp() if ref.updated_at else float("-inf"), reverse=True)
+    return found
+
+
+# -- what there is --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Foreseen:
+    """What restoring would come to: ``conflicts`` by id, ``found`` the sessions named one by one that it has."""
+
+    tally: Tally = field(default_factory=Tally)
+    conflicts: dict[str, Totals] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+
+    def after(self, replaced: Iterable[str]) -> Tally:
+        """What it comes to once those that are ``replaced`` were deleted."""
+        gone = frozenset(replaced)
+        back = sum((totals for name, totals in self.conflicts.items() if name in gone), self.tally.by_case[Case.BACK])
+        left = sum((totals for name, totals in self.conflicts.items() if name not in gone), Totals())
+        return replace(
+            self.tally,
+            by_case={**self.tally.by_case, Case.BACK: back, Case.REFUSED: left},
+            refused=[name for name in self.tally.refused if name not in gone],
+        )
+
+
+def foresee_restore(store: Store, source: Source, conflict: Conflict) -> Foreseen:
+    """What restoring would come to at this moment. Every file is read whole and checked; nothing is written.
+
+    Raises ArchiveDamaged, ArchiveMissing, ArchiveUnavailable.
+    """
+    foreseen, named = Foreseen(), source.query.named or frozenset()
+    for header, some in source.portions():
+        foreseen.found |= named.intersection(session.id for session, _ in some)
+        for placing in _look(store, source, header, conflict)(some):
+            foreseen.tally.count(placing)
+            if placing.case is Case.REFUSED:
+                known = foreseen.conflicts.get(placing.session.id, Totals())
+                foreseen.conflicts[placing.session.id] = known + placing.totals
+    return foreseen
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Looks what the store has of archived sessions. ``structured``: it knows branches, and is told those archived."""
+
+    store: Store
+    conflict: Conflict
+    rename: str | None
+    exact: bool
+    structured: bool
+
+    def __call__(self, some: Sequence[Whole]) -> list[Placing]:
+        some = [(self._named(session), items) for session, items in some]
+        ids = [session.id for session, _ in some]
+        there = {whole.session.id: _texts(whole.items) for whole in self.store.whole(ids)}
+        return [self._placing(session, items, there.get(session.id)) for session, items in some]
+
+    def _named(self, session: SessionRecord) -> SessionRecord:
+        return session if self.rename is None else replace(session, id=self.rename)
+
+    def _placing(self, session: SessionRecord, items: tuple[StoredItem, ...], there: list[str] | None) -> Placing:
+        fitting = items if self.exact or self.structured else _main_branch(session, items)
+        case = self._case(_texts(fitting), there)
+        return Placing(session, fitting, case, exact=self.exact, left_out=len(items) - len(fitting))
+
+    def _case(self, archived: list[str], there: list[str] | None) -> Case:
+        if there is None:
+            return Case.BACK
+        if there == archived:
+            return Case.ALREADY
+        appended_to = there[: len(archived)] == archived
+        return Case.ALREADY if appended_to and self.conflict is not Conflict.REPLACE else Case.REFUSED
+
+
+def _look(store: Store, source: Source, header: Header, conflict: Conflict) -> _Look:
+    """Keys and stamps are written as they were only where they came from: in this very store."""
+    info = store.info()
+    same = (header.store, header.kind, header.flavour) == (store.address.recorded, info.kind, info.flavour)
+    structured = header.flavour == info.flavour == _ADVANCED
+    return _Look(store, conflict, source.rename, exact=same and source.rename is None, structured=structured)
+
+
+def _texts(items: Iterable[StoredItem]) -> list[str]:
+    return [item.text for item in items]
+
+
+def _main_branch(session: SessionRecord, items: tuple[StoredItem, ...]) -> tuple[StoredItem, ...]:
+    """What is left of a session with branches where there are none: the main one, in its order."""
+    rows = session.extras.get(_STRUCTURE)
+    if not rows:
+        return items
+    places = {row["message_id"]: row["sequence_number"] for row in rows if row["branch_id"] == _MAIN}
+    return tuple(sorted((item for item in items if item.key in places), key=lambda item: places[item.key]))
+
+
+# -- putting it in --------------------------------------------------------------------------------------
+
+
+def restore(
+    store: Store,
+    source: Source,
+    conflict: Conflict,
+    done: Tally,
+    *,
+    stop: Stop,
+    hold: Hold | None = None,
+    observe: Callable[[Sequence[str]], None] = lambda _: None,
+) -> None:
+    """Put in all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
+
+    Each portion is one transaction, with ``hold`` on what it puts in; ``observe`` is told the ids. Raises GuardRefused where a
+    conflict came up meanwhile and is to ``FAIL`` the run.
+    """
+    trouble = Trouble()
+    for header, some in source.portions():
+        if stop:
+            return
+        look = _look(store, source, header, conflict)
+        # Its old keys may be those of others by now, where the store was made anew.
+        again = replace(look, exact=False)
+        placed = put_patiently(store, some, look, trouble, stop, hold, again=again)
+        for placing in placed:
+            done.count(placing)
+        observe([placing.session.id for placing in placed if placing.case.is_writing])
+        if conflict is Conflict.FAIL and any(placing.case is Case.REFUSED for placing in placed):
+            raise GuardRefused("sessions that are there by now are not those of the archive; the rest was not restored")
