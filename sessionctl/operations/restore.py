@@ -204,8 +204,8 @@ def restore(
 ) -> None:
     """Put in all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
 
-    Each portion is one transaction, with ``hold`` on what it puts in; ``observe`` is told the ids. Raises GuardRefused where a
-    conflict came up meanwhile and is to ``FAIL`` the run.
+    Each portion is one transaction, with ``hold`` on what it puts in; ``observe`` is told the ids. Raises
+    GuardRefused where a conflict came up meanwhile and is to ``FAIL`` the run.
     """
     trouble = Trouble()
     for header, some in source.portions():

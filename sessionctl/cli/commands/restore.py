@@ -74,8 +74,8 @@ def command(
 
     All of the archive is checked before anything is written. Nothing is ever merged: a session that is there \
 with the same items, or was only appended to since, counts as there already, and one with other items is a \
-conflict. Conflicts are skipped unless you say otherwise, so that a restore that was cut off can be run again. What was put in is held for a while, which a run that \
-names the session overrules.
+conflict. Conflicts are skipped unless you say otherwise, so that a restore that was cut off can be run again. \
+What was put in is held for a while, which a run that names the session overrules.
 
     sessionctl restore /var/backups/sessions/01m84y1wah420p357pc376k --dry-run
 
