@@ -90,10 +90,11 @@ def _target(errand: Errand) -> tuple[StoreAddress, Limits, str | None]:
 
 
 def _plan(errand: Errand, store: Store, conflicts: Iterable[str]) -> SpooledPlan:
-    """The deletion of what is replaced: a plan like any other, of sessions that are named one by one."""
+    """The deletion of what is replaced: a plan like any other, but for the share guard (the user chose them)."""
     directory = None if errand.dry_run else private_directory(state_dir(current().env))
     doomed = Selector(named=tuple(conflicts), named_given=True)
-    plan = plan_purge(store, doomed, min_idle=errand.min_idle, spool_directory=directory)
+    named = errand.selector.named
+    plan = plan_purge(store, doomed, min_idle=errand.min_idle, named=named, spool_directory=directory)
     return replace(plan, header=replace(plan.header, command="restore"))
 
 
@@ -115,6 +116,8 @@ class _Work:
     replaced: Report | None = None
 
     def through(self) -> int:
+        if self.plan:
+            self.replaced = foresee(self.plan, limits=self.limits)
         refused = self._refusals()
         if self.errand.dry_run:
             return self._dry(refused)
@@ -123,8 +126,8 @@ class _Work:
         replacing = self.plan.header.planned.sessions if self.plan else 0
         if not self.errand.yes:
             self._show(self.expected, to_stderr=True)
-            if self.plan:
-                show_plan(self.out, self.plan, foresee(self.plan, limits=self.limits), to_stderr=True)
+            if self.plan and self.replaced:
+                show_plan(self.out, self.plan, self.replaced, to_stderr=True)
         if not self.expected.restored.sessions:
             return self._report(Stopped.DONE)
         if not self.out.confirm(self._question(replacing), yes=self.errand.yes):
@@ -136,7 +139,7 @@ class _Work:
         if self.errand.conflict is Conflict.FAIL and self.foreseen.conflicts:
             some = ", ".join(list(self.foreseen.conflicts)[:3])
             found.append(f"{len(self.foreseen.conflicts)} sessions are there with other items, such as {some}")
-        return found + list(refusals(self.plan.header, Allowances()) if self.plan else ())
+        return found + list(refusals(self.plan.header, Allowances(max_share=1.0)) if self.plan else ())
 
     def _question(self, replacing: int) -> str:
         question = f"Put {self.expected.restored.sessions} sessions into {self.store.address.label}?"
@@ -148,10 +151,8 @@ class _Work:
     def _dry(self, refused: list[str]) -> int:
         for sentence in refused:
             self.out.warn(f"a real run would refuse: {sentence}")
-        if self.plan:
-            self.replaced = foresee(self.plan, limits=self.limits)
-            if self.out.form.for_people:
-                show_plan(self.out, self.plan, self.replaced)
+        if self.plan and self.replaced and self.out.form.for_people:
+            show_plan(self.out, self.plan, self.replaced)
         return self._report(Stopped.DONE)
 
     def _carry_out(self) -> int:
@@ -197,7 +198,9 @@ class _Work:
 
     def _replace(self, plan: SpooledPlan, ledger: Ledger, run: Run, stop: Stop) -> Report:
         named = frozenset(self.errand.selector.named)  # those of the plan were named by nobody
-        terms = Terms(guard=Guard(min_idle=self.errand.min_idle), limits=self.limits, named=named, stop=stop)
+        terms = Terms(
+            guard=Guard(min_idle=self.errand.min_idle, named=named), limits=self.limits, named=named, stop=stop
+        )
         with ExitStack() as stack:
             archiving = None
             if self.archive_to:

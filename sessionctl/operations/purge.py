@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,12 +24,14 @@ _UNREADABLE = "this role may not read its holds (SELECT on sessionctl_holds lets
 
 
 def plan_purge(
-    store: Store, selector: Selector, *, min_idle: timedelta, spool_directory: Path | None = None
-) -> SpooledPlan:
+    store: Store, selector: Selector, *, min_idle: timedelta, named: Collection[str] | None = None,
+    spool_directory: Path | None = None,
+) -> SpooledPlan:  # fmt: skip
     """Look through the store once, in physical order, and freeze what a purge would delete.
 
     A session is active, and not planned, when its latest sign of life is within ``min_idle`` of the
-    store's clock; a stamp in the future is one too. Nor is one that is held.
+    store's clock; a stamp in the future is one too. Nor is one that is held. ``named`` are those that the user
+    named one by one, where they are not the ones that the selector names.
     """
     began = time.monotonic()
     now = store.now()
@@ -37,7 +39,8 @@ def plan_purge(
     spool = Spool(spool_directory)
     try:
         holds = in_force(store, now)
-        sorting = _Sorting(spool, now - min_idle, frozenset(selector.named), holds or Holds((), now))
+        mine = frozenset(selector.named if named is None else named)
+        sorting = _Sorting(spool, now - min_idle, mine, holds or Holds((), now))
         for ref in _candidates(store, selector, now):
             sorting.add(ref)
         missing = _missing(store, sorting)

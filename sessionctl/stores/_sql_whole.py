@@ -223,10 +223,12 @@ def _is_older(items: Sequence[StoredItem], first: Any, earliest: str | None) -> 
 def _item_rows(put: Put) -> Iterator[dict[str, Any]]:
     """Items of another store keep their order by stamp too: this one sorts by it."""
     stamps = put.session.stamps
-    latest = instant(stamps.created, stamps.created_at) or instant(stamps.updated, stamps.updated_at)
+    otherwise = instant(stamps.created, stamps.created_at) or instant(stamps.updated, stamps.updated_at)
+    latest = None
     for key, stored_at, at, data in put.items:
         if put.exact:
             yield {"b_key": key, "b_stamp": stored_at, "b_text": data}
         else:
             latest = max(filter(None, (latest, instant(stored_at, at))), default=None)
-            yield {"b_stamp": _utc_text(latest) if latest else None, "b_text": data}
+            known = latest or otherwise
+            yield {"b_stamp": _utc_text(known) if known else None, "b_text": data}

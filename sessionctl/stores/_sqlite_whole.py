@@ -124,7 +124,7 @@ def own_stamp(stored: str | None, at: str | None) -> str | None:
 
 def _item_rows(put: Put, session_id: bytes, created: str | None) -> Iterator[tuple[Any, ...]]:
     """The rows to insert. Items of another store keep their order by stamp too, where this one sorts by it."""
-    latest = created
+    latest = None
     for key, stored_at, at, data in put.items:
         octets = data.encode("utf-8", "surrogateescape")
         if put.exact:
@@ -132,4 +132,4 @@ def _item_rows(put: Put, session_id: bytes, created: str | None) -> Iterator[tup
         else:
             own = own_stamp(stored_at, at)
             latest = max(filter(None, (latest, own)), default=None)
-            yield None, session_id, octets, latest
+            yield None, session_id, octets, latest or created

@@ -197,11 +197,22 @@ class TestConflicts:
         assert again.json["restored"]["items"] == 1
 
     def test_what_was_only_appended_to_is_replaced_too(self, store: Path, removed: str) -> None:
-        restore(removed, store)
+        restore(removed, store, "--hold-for", "0")
         write_sessions(store, {"s06": ANEW})
         age(store, {"s06": DAY})
         assert restore(removed, store, "--on-conflict", "replace").json["removed"]["sessions"] == 1
         assert item_counts(store)["s06"] == 4
+
+    def test_what_a_restore_put_in_is_held_against_the_next_that_does_not_name_it(
+        self, store: Path, removed: str
+    ) -> None:
+        restore(removed, store)
+        write_sessions(store, {"s06": ANEW})
+        age(store, {"s06": DAY})
+        replace = ("--on-conflict", "replace")
+        for told in (restore(removed, store, *replace, "-n"), restore(removed, store, *replace)):
+            assert (told.status, told.json["skipped"]["held"], told.json["refused"]) == (3, 1, ["s06"])
+        assert restore(removed, store, *replace, "--id", "s06").json["removed"]["sessions"] == 1
 
 
 class TestRefused:
