@@ -15,6 +15,7 @@ from sessionctl.core.record import StoredItem
 from sessionctl.stores._sqlite_layout import quoted
 from sessionctl.stores._sqlite_values import bound
 
+STRUCTURE = "message_structure"
 GENERATIONS = "session_clear_generations"
 _MAIN = "main"
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
@@ -37,18 +38,37 @@ def put_back(
 
     A generation never goes back: live instances compare it.
     """
-    if "message_structure" in tables:
-        _move_behind(connection, session_id, extras.get("message_structure", ()))
+    if STRUCTURE in tables:
+        _move_behind(connection, session_id, extras.get(STRUCTURE, ()))
     for table, rows in extras.items():
-        if table not in tables or table == GENERATIONS:
-            continue
-        for row in rows:
-            names = ", ".join(map(quoted, ("session_id", *row)))
-            places = ", ".join(["CAST(? AS TEXT)", *("?" * len(row))])
-            verb = "INSERT OR IGNORE" if table == "branch_reservations" else "INSERT"
-            connection.execute(
-                f"{verb} INTO {quoted(table)} ({names}) VALUES ({places})", (bound(session_id), *row.values())
-            )
+        if table in tables and table != GENERATIONS:
+            _insert(connection, table, session_id, rows)
+
+
+def copy(
+    connection: sqlite3.Connection,
+    tables: frozenset[str],
+    session_id: str,
+    extras: Mapping[str, Sequence[Any]],
+    keys: Mapping[Any, int],
+) -> None:
+    """Write the rows of ``extras``, of another file, for items whose keys became others: ``keys`` from old to new."""
+    for table, rows in extras.items():
+        if table in tables and table != GENERATIONS:
+            own = [{name: value for name, value in row.items() if name != "id"} for row in rows]
+            if table == STRUCTURE:
+                own = [row | {"message_id": keys[row["message_id"]]} for row in own if row["message_id"] in keys]
+            _insert(connection, table, session_id, own)
+
+
+def _insert(connection: sqlite3.Connection, table: str, session_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
+        names = ", ".join(map(quoted, ("session_id", *row)))
+        places = ", ".join(["CAST(? AS TEXT)", *("?" * len(row))])
+        verb = "INSERT OR IGNORE" if table == "branch_reservations" else "INSERT"
+        connection.execute(
+            f"{verb} INTO {quoted(table)} ({names}) VALUES ({places})", (bound(session_id), *row.values())
+        )
 
 
 def _move_behind(connection: sqlite3.Connection, session_id: str, before: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
-from sessionctl.stores._sqlite_structure import only_main, put_back, write_anew
+from sessionctl.stores._sqlite_structure import STRUCTURE, copy, only_main, put_back, write_anew
 from sessionctl.stores._sqlite_values import STAMP_LENGTH, bound, parse, stamp, text
 
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
@@ -92,6 +92,9 @@ def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outc
     keys = [connection.execute(insert, row).fetchone()[0] for row in _item_rows(put, me, created)]
     if put.exact:
         put_back(connection, layout.advanced, put.session_id, put.session.extras)
+    elif put.session.extras.get(STRUCTURE) and STRUCTURE in layout.advanced:
+        became = {item.key: key for key, item in zip(keys, put.items, strict=True)}
+        copy(connection, layout.advanced, put.session_id, put.session.extras, became)
     elif layout.flavour == "AdvancedSQLiteSession":
         write_anew(connection, put.session_id, zip(keys, put.items, strict=True))
     return Outcome.DONE

@@ -76,6 +76,14 @@ _USAGE = text("""
 """)
 
 
+_GIVEN = text(
+    "SELECT CASE WHEN sequence IS NULL OR NOT has_sequence_privilege(sequence, 'USAGE, SELECT') "
+    "THEN 9223372036854775807 ELSE coalesce(pg_sequence_last_value(sequence::regclass), 0) END "
+    "FROM (SELECT pg_get_serial_sequence(:table, :column) AS sequence) AS own"
+)
+"""The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
+
+
 class Adapter(SqlStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
@@ -89,6 +97,9 @@ class Adapter(SqlStore):
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
     _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
+
+    _newest_key = 0
+    """The newest key of an item that the sequence is known to have given."""
 
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
@@ -163,6 +174,15 @@ class Adapter(SqlStore):
 
     def _server_time(self) -> Expression:
         return func.clock_timestamp()
+
+    def _has_given(self, connection: Connection, keys: Sequence[Any]) -> bool:
+        """A key beyond the sequence would be given again: the table was made anew since."""
+        newest = max((key for key in keys if isinstance(key, int)), default=0)
+        if newest > self._newest_key:
+            table = self._engine.dialect.identifier_preparer.format_table(self._messages)
+            asked = {"table": table, "column": self._messages.c.id.name}
+            self._newest_key = connection.execute(_GIVEN, asked).scalar_one()
+        return newest <= self._newest_key
 
     # --- ids and texts ------------------------------------------------------------------------
 
