@@ -137,10 +137,67 @@ class SqlWholeStore(SqlHoldStore):
         if hold is not None:
             self._make_table()
         with self._changing() as connection:
-            outcomes = [self._put(connection, put) for put in puts]
+            if self._put_together(connection, puts):
+                outcomes = [Outcome.DONE] * len(puts)
+            else:
+                outcomes = [self._put(connection, put) for put in puts]
             if hold is not None:
                 self._add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
         return outcomes
+
+    def _put_together(self, connection: Connection, puts: Sequence[Put]) -> bool:
+        """All of them in a few statements, the usual case. False, and nothing written, where one by one must tell."""
+        alike = len({put.exact for put in puts}) == 1 and all(put.onto is Onto.ABSENT for put in puts)
+        if not alike or len(puts) < 2 or not all(self._is_storable(put.session_id) for put in puts):
+            return False
+        savepoint = connection.begin_nested()
+        try:
+            done = self._put_all_rows(connection, puts, exact=puts[0].exact)
+        except (IntegrityError, DataError, UnicodeEncodeError):
+            done = False
+        if done:
+            savepoint.commit()
+        else:
+            savepoint.rollback()
+        return done
+
+    def _put_all_rows(self, connection: Connection, puts: Sequence[Put], *, exact: bool) -> bool:
+        s, m = self._sessions.c, self._messages.c
+        ids = [put.session_id for put in puts]
+        for column in (s.session_id, m.session_id):
+            if connection.execute(select(column).where(self._is_any(column, ids)).limit(1)).first() is not None:
+                return False
+        if exact and not self._has_given(connection, [item.key for put in puts for item in put.items]):
+            return False
+        values = {
+            "session_id": bindparam("b_session"),
+            "created_at": self._stamp(s.created_at, "b_created", exact=exact),
+            "updated_at": self._stamp(s.updated_at, "b_updated", exact=exact),
+        }
+        connection.execute(insert(self._sessions).values(values), [_session_row(put) for put in puts])
+        rows = [row for put in puts for row in _item_rows(put)]
+        if rows:
+            connection.execute(self._insertion(exact=exact), rows)
+        written = connection.execute(
+            select(func.sum(self._octets(m.message_data))).where(self._is_any(m.session_id, ids))
+        )
+        return int(written.scalar_one() or 0) == sum(map(_octets_of, puts))
+
+    def _stamp(self, column: Column[Any], name: str, *, exact: bool) -> Expression:
+        """The stamp of the text that ``name`` stands for: this store's own, or an instant."""
+        stored: Expression = bindparam(name)
+        return self._stamp_of(stored, column.info["facts"].clock) if exact else self._stamp_at(column, stored)
+
+    def _insertion(self, *, exact: bool) -> Any:
+        """The insertion of ``_item_rows``."""
+        values: dict[str, Any] = {
+            "session_id": bindparam("b_session"),
+            "message_data": bindparam("b_text"),
+            "created_at": self._stamp(self._messages.c.created_at, "b_stamp", exact=exact),
+        }
+        if exact:
+            values["id"] = bindparam("b_key")
+        return insert(self._messages).values(values)
 
     def _put(self, connection: Connection, put: Put) -> Outcome:
         if not self._is_storable(put.session_id):
@@ -184,24 +241,12 @@ class SqlWholeStore(SqlHoldStore):
         m = self._messages.c
         if not put.items:
             return Outcome.DONE
-        stamp: Expression = bindparam("b_stamp")
-        made = (
-            self._stamp_of(stamp, m.created_at.info["facts"].clock)
-            if put.exact
-            else self._stamp_at(m.created_at, stamp)
-        )
-        values: dict[str, Any] = {
-            "session_id": put.session_id, "message_data": bindparam("b_text"), "created_at": made,
-        }  # fmt: skip
-        if put.exact:
-            values["id"] = bindparam("b_key")
-        connection.execute(insert(self._messages).values(values), list(_item_rows(put)))
+        connection.execute(self._insertion(exact=put.exact), list(_item_rows(put)))
         stored = func.sum(self._octets(m.message_data))
         before = m.id.in_([item.key for item in put.items]) if put.exact else m.session_id == put.session_id
-        octets = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in put.items)
         # A server that is not strict cuts texts to what the column holds, and says nothing.
         written = connection.execute(select(stored).where(m.session_id == put.session_id, before)).scalar_one()
-        return Outcome.DONE if int(written or 0) == octets else Outcome.FAILED
+        return Outcome.DONE if int(written or 0) == _octets_of(put) else Outcome.FAILED
 
     def _stamp_value(self, column: Column[Any], stored: str | None, at: str | None, *, exact: bool) -> Any:
         if exact:
@@ -212,6 +257,22 @@ class SqlWholeStore(SqlHoldStore):
 
 def _text(value: str) -> Expression:
     return bindparam(None, value, unique=True)
+
+
+def _octets_of(put: Put) -> int:
+    return sum(len(item.text.encode("utf-8", "surrogateescape")) for item in put.items)
+
+
+def _session_row(put: Put) -> dict[str, Any]:
+    stamps = put.session.stamps
+    if put.exact:
+        return {"b_session": put.session_id, "b_created": stamps.created, "b_updated": stamps.updated}
+    created, updated = instant(stamps.created, stamps.created_at), instant(stamps.updated, stamps.updated_at)
+    return {
+        "b_session": put.session_id,
+        "b_created": _utc_text(created) if created else None,
+        "b_updated": _utc_text(updated) if updated else None,
+    }
 
 
 def _utc_text(at: datetime) -> str:
@@ -233,8 +294,8 @@ def _item_rows(put: Put) -> Iterator[dict[str, Any]]:
     latest = None
     for key, stored_at, at, data in put.items:
         if put.exact:
-            yield {"b_key": key, "b_stamp": stored_at, "b_text": data}
+            yield {"b_session": put.session_id, "b_key": key, "b_stamp": stored_at, "b_text": data}
         else:
             latest = max(filter(None, (latest, instant(stored_at, at))), default=None)
             known = latest or otherwise
-            yield {"b_stamp": _utc_text(known) if known else None, "b_text": data}
+            yield {"b_session": put.session_id, "b_stamp": _utc_text(known) if known else None, "b_text": data}
