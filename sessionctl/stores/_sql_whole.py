@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -171,33 +171,35 @@ class SqlWholeStore(SqlHoldStore):
             return False
         values = {
             "session_id": bindparam("b_session"),
-            "created_at": self._stamp(s.created_at, "b_created", exact=exact),
-            "updated_at": self._stamp(s.updated_at, "b_updated", exact=exact),
+            "created_at": self._stamp(s.created_at, bindparam("b_created"), exact=exact),
+            "updated_at": self._stamp(s.updated_at, bindparam("b_updated"), exact=exact),
         }
         connection.execute(insert(self._sessions).values(values), [_session_row(put) for put in puts])
         rows = [row for put in puts for row in _item_rows(put)]
         if rows:
-            connection.execute(self._insertion(exact=exact), rows)
+            self._insert_items(connection, rows, exact=exact)
         written = connection.execute(
             select(func.sum(self._octets(m.message_data))).where(self._is_any(m.session_id, ids))
         )
         return int(written.scalar_one() or 0) == sum(map(_octets_of, puts))
 
-    def _stamp(self, column: Column[Any], name: str, *, exact: bool) -> Expression:
-        """The stamp of the text that ``name`` stands for: this store's own, or an instant."""
-        stored: Expression = bindparam(name)
+    def _stamp(self, column: Column[Any], stored: Expression, *, exact: bool) -> Expression:
+        """The stamp that the text ``stored`` stands for: this store's own, or an instant."""
         return self._stamp_of(stored, column.info["facts"].clock) if exact else self._stamp_at(column, stored)
 
-    def _insertion(self, *, exact: bool) -> Any:
-        """The insertion of ``_item_rows``."""
+    def _insert_items(self, connection: Connection, rows: Sequence[Mapping[str, Any]], *, exact: bool) -> None:
+        """Insert ``_item_rows`` in their order."""
+        connection.execute(insert(self._messages).values(self._item_values(bindparam, exact=exact)), rows)
+
+    def _item_values(self, given: Callable[[str], Expression], *, exact: bool) -> dict[str, Any]:
+        """The columns of an item by the names of ``_item_rows``."""
+        created = self._messages.c.created_at
         values: dict[str, Any] = {
-            "session_id": bindparam("b_session"),
-            "message_data": bindparam("b_text"),
-            "created_at": self._stamp(self._messages.c.created_at, "b_stamp", exact=exact),
+            "session_id": given("b_session"),
+            "message_data": given("b_text"),
+            "created_at": self._stamp(created, given("b_stamp"), exact=exact),
         }
-        if exact:
-            values["id"] = bindparam("b_key")
-        return insert(self._messages).values(values)
+        return values | ({"id": given("b_key")} if exact else {})
 
     def _put(self, connection: Connection, put: Put) -> Outcome:
         if not self._is_storable(put.session_id):
@@ -241,7 +243,7 @@ class SqlWholeStore(SqlHoldStore):
         m = self._messages.c
         if not put.items:
             return Outcome.DONE
-        connection.execute(self._insertion(exact=put.exact), list(_item_rows(put)))
+        self._insert_items(connection, list(_item_rows(put)), exact=put.exact)
         stored = func.sum(self._octets(m.message_data))
         before = m.id.in_([item.key for item in put.items]) if put.exact else m.session_id == put.session_id
         # A server that is not strict cuts texts to what the column holds, and says nothing.

@@ -184,6 +184,14 @@ class Adapter(SqlStore):
             self._newest_key = connection.execute(_GIVEN, asked).scalar_one()
         return newest <= self._newest_key
 
+    def _insert_items(self, connection: Connection, rows: Sequence[Mapping[str, Any]], *, exact: bool) -> None:
+        # An array a column: the server would take each row as a statement of its own.
+        arrays = [literal([row[name] for row in rows], ARRAY(BIGINT if name == "b_key" else TEXT)) for name in rows[0]]
+        given = func.unnest(*arrays).table_valued(*rows[0], with_ordinality="place", name="given").render_derived()
+        values = self._item_values(lambda name: given.c[name], exact=exact)
+        found = select(*values.values()).order_by(given.c.place)
+        connection.execute(insert(self._messages).from_select(list(values), found))
+
     # --- ids and texts ------------------------------------------------------------------------
 
     def _id_key(self, column: Expression) -> Expression:
