@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
@@ -26,6 +27,7 @@ from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 
 _KEYS = 1000
+_NO_ITEMS = (0, None, None)
 
 
 class _Refused(Exception):
@@ -47,6 +49,8 @@ class SqlStore(SqlWholeStore):
     """A whole store behind SQLAlchemy."""
 
     _last_turn = 0
+    _compares_exactly = True
+    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
 
     @abstractmethod
     def _is_given(self, column: Any) -> Any:
@@ -64,9 +68,9 @@ class SqlStore(SqlWholeStore):
         """A number that each transaction that writes moves by one, wherever on the server; NULL where there is none."""
         return null()
 
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
         statement = self._waiting_lock if wait else self._passing_lock
-        return statement.run(connection, ids=self._given(ids)).scalars().all()
+        return statement.run(connection, ids=self._given(ids)).all()
 
     @abstractmethod
     def _is_given_key(self) -> Any:
@@ -216,18 +220,24 @@ class SqlStore(SqlWholeStore):
     ) -> dict[str, Outcome]:
         """What is to become of each session: DONE for those that are locked here and still as planned."""
         started = time.monotonic()
-        locked = set(self._locked(connection, ids))
+        locked = {row[0]: row for row in self._locked(connection, ids)}
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        rows = self._rechecking.run(connection, ids=self._given(ids)).all() if ids else ()
-        found = {row[0]: row for row in rows}
-        if rows:
-            self._meet(rows[0][-1])
+        mine = self._given(list(locked))
+        items = {row[0]: row[1:] for row in self._counting.run(connection, ids=mine)} if locked else {}
+        others = [session_id for session_id in ids if session_id not in locked]
+        there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
         idle = guard.min_idle // timedelta(microseconds=1)
-        outcomes = {c.session_id: _judge(c, found.get(c.session_id), locked, idle) for c in changes}
-        if rows:
-            now = EPOCH + timedelta(microseconds=rows[0].clock)
-            held = self._held_among(connection, list(found), guard.named, now)
-            outcomes |= dict.fromkeys(held, Outcome.HELD)
+        outcomes = {}
+        for change in changes:
+            session = locked.get(change.session_id)
+            if session is None:
+                outcomes[change.session_id] = Outcome.ACTIVE if change.session_id in there else Outcome.MISSING
+            else:
+                outcomes[change.session_id] = _judge(change, session, items.get(session[0], _NO_ITEMS), idle)
+        for session in islice(locked.values(), 1):
+            self._meet(session.turn)
+            now = EPOCH + timedelta(microseconds=session.clock)
+            outcomes |= dict.fromkeys(self._held_among(connection, list(locked), guard.named, now), Outcome.HELD)
         self.spent.check += time.monotonic() - started
         return outcomes
 
@@ -236,7 +246,7 @@ class SqlStore(SqlWholeStore):
         self.spent.met += turn is None or turn != self._last_turn + 1
         self._last_turn = turn or 0
 
-    def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[str]:
+    def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[Any]:
         lost = [session_id for session_id in ids if session_id in self._lost]
         if lost:
             started = time.monotonic()
@@ -254,7 +264,10 @@ class SqlStore(SqlWholeStore):
 
     def _locking(self) -> Select[Any]:
         """The sessions given, by the index on their ids, whatever share of the table they are."""
-        return select(self._sessions.c.session_id).where(self._is_given(self._sessions.c.session_id))
+        s = self._sessions.c
+        updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
+        columns = [s.session_id, updated, self._clock().label("clock"), self._turn().label("turn")]
+        return select(*columns).where(self._is_given(s.session_id))
 
     @cached_property
     def _passing_lock(self) -> Prepared:
@@ -265,21 +278,22 @@ class SqlStore(SqlWholeStore):
         return self._prepared(self._locking().with_for_update())
 
     @cached_property
-    def _rechecking(self) -> Prepared:
-        """Of each session given: id, last append, items, newest key, newest item, clock, turn. In microseconds."""
+    def _counting(self) -> Prepared:
+        """Of each session given that has items: id, items, newest key, newest item (in microseconds)."""
         s, m = self._sessions.c, self._messages.c
-        updated = self._instant(s.updated_at, s.updated_at.info["facts"].clock)
-        newest = self._newest(m.created_at)
-        columns = [
-            func.count(m.id),
-            func.max(m.id),
-            self._microseconds(newest),
-            self._clock().label("clock"),
-            self._turn(),
-        ]
-        joined = self._sessions.join(self._messages, self._owns(), isouter=True)
-        looking = select(s.session_id, self._microseconds(updated), *columns).select_from(joined)
-        return self._prepared(self._current(looking.where(self._is_given(s.session_id)).group_by(s.session_id)))
+        sums = [func.count(m.id), func.max(m.id), self._microseconds(self._newest(m.created_at))]
+        if self._compares_exactly:  # nearly twice as fast as through the sessions
+            counting = select(m.session_id, *sums).where(self._is_given(m.session_id)).group_by(m.session_id)
+        else:
+            joined = self._sessions.join(self._messages, self._owns())
+            counting = select(s.session_id, *sums).select_from(joined).where(self._is_given(s.session_id))
+            counting = counting.group_by(s.session_id)
+        return self._prepared(self._current(counting))
+
+    @cached_property
+    def _existing(self) -> Prepared:
+        s = self._sessions.c
+        return self._prepared(select(s.session_id).where(self._is_given(s.session_id)))
 
     @cached_property
     def _keys_of(self) -> Prepared:
@@ -343,14 +357,11 @@ def _refusals_of(store: SqlStore) -> Iterator[None]:
         raise
 
 
-def _judge(change: Change, row: Any, locked: Collection[str], idle: int) -> Outcome:
-    """``row`` as ``_rechecking`` has it; ``idle`` in microseconds."""
-    if row is None:
-        return Outcome.MISSING
-    session_id, updated, items, newest_key, newest, clock, _ = row
-    if session_id not in locked:
-        return Outcome.ACTIVE
-    if version_of(updated, newest_key, items) != change.version:
+def _judge(change: Change, session: Any, items: Sequence[Any], idle: int) -> Outcome:
+    """``session`` as ``_lock`` has it, ``items`` as ``_counting``; ``idle`` in microseconds."""
+    _, updated, clock, _ = session
+    count, newest_key, newest = items
+    if version_of(updated, newest_key, count) != change.version:
         return Outcome.CHANGED
     latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
     return Outcome.ACTIVE if latest > clock - idle else Outcome.DONE

@@ -38,10 +38,11 @@ class SqlHoldStore(SqlItemReader):
         """READ COMMITTED, short lock waits, constraints checked at once."""
 
     @abstractmethod
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
-        """Lock the rows of these sessions and return the ids of those that nobody else had locked.
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
+        """Lock the rows of these sessions; (id, last append, clock, turn) of those that nobody else had locked.
 
-        ``wait``: wait for others instead of passing over what they hold. Lookalikes may be locked too.
+        In microseconds; nothing of it can change any more. ``wait``: wait for others instead of passing over
+        what they hold. Lookalikes may be locked too.
         """
 
     def _current(self, statement: Select[Any]) -> Select[Any]:

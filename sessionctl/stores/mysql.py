@@ -9,7 +9,7 @@ index serves, and compare octets on top where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -76,7 +76,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=20_000, largest=900, hold_s=0.2, gap_s=0.0, least=10_000),
+        pace=Pace(first=20_000, largest=2000, hold_s=0.4, gap_s=0.0, least=20_000),
     )
 
     def __init__(self, address: StoreAddress) -> None:
@@ -271,17 +271,22 @@ class Adapter(SqlStore):
         epoch: Expression = literal_column("'1970-01-01'")
         return func.timestampdiff(unit, epoch, func.utc_timestamp(literal_column("6")))
 
+    @property
+    def _compares_exactly(self) -> bool:  # type: ignore[override]  # the tables tell here
+        ours = self._layout.messages.columns["session_id"].collation or ""
+        return ours == self._layout.sessions.columns["session_id"].collation and ours.endswith("bin")
+
     def _locking(self) -> Select[Any]:
         return super()._locking().with_hint(self._sessions, f"FORCE INDEX ({_quoted(self._layout.key)})")
 
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Iterable[str]:
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
         if wait or self._skips_locked:
             return super()._lock(connection, ids, wait=wait)
         return self._lock_singly(connection, ids)
 
-    def _lock_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
+    def _lock_singly(self, connection: Connection, ids: Sequence[str]) -> list[Any]:
         """For servers without SKIP LOCKED: what is not had within a second is someone else's."""
-        locked: list[str] = []
+        locked: list[Any] = []
         connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
         for session_id in ids:
             try:
