@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sessionctl.cli.grouping import grouped
 from sessionctl.cli.options import NullOpt, duration, size, time
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
@@ -162,30 +161,7 @@ def selecting(*, by_tokens: bool = True) -> Callable[[Callable[..., Any]], Calla
     a parameter ``null`` of its own gets that one's value too.
     """
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = inspect.signature(command, eval_str=True).parameters
-        ours = dict(inspect.signature(selector, eval_str=True).parameters)
-        if not by_tokens:
-            del ours["min_tokens"]
-
-        @functools.wraps(command)
-        def with_options(**given: Any) -> Any:
-            chosen = selector(**{name: given[name] for name in ours})
-            return command(chosen=chosen, **{name: given[name] for name in own if name != "chosen"})
-
-        parameters = [
-            option
-            for parameter in own.values()
-            for option in (
-                [o for o in ours.values() if o.name not in own] if parameter.name == "chosen" else [parameter]
-            )
-        ]
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-        with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-        with_options.__annotations__ = {p.name: p.annotation for p in keyword}
-        return with_options
-
-    return decorate
+    return grouped("chosen", selector, without=() if by_tokens else ("min_tokens",))
 
 
 def read_ids(source: str, *, null: bool) -> list[str]:

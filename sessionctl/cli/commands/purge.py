@@ -8,21 +8,23 @@ from typing import Annotated
 import typer
 
 from sessionctl.cli import options as opt
+from sessionctl.cli.bounding import bounded
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.selecting import SELECTORS, selecting
-from sessionctl.core.limits import LagLimit, Limits
+from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 
-LIMITS = "Limits"
 SAFETY = "Safety"
 MIN_IDLE = timedelta(minutes=15)
 FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.NAME)
 
 
 @selecting(by_tokens=False)
+@bounded
 def command(
     chosen: Selector,
+    limits: Limits,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
     everything: Annotated[bool, typer.Option("--all", help="Every session.", rich_help_panel=SELECTORS)] = False,
@@ -73,33 +75,6 @@ def command(
             help="Go on though foreign keys or triggers of others take rows along.",
         ),
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Sessions in a batch, at most.", rich_help_panel=LIMITS)
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0.001, metavar="N", help="Sessions a second, at most.", rich_help_panel=LIMITS),
-    ] = None,
-    max_sessions: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after N sessions.", rich_help_panel=LIMITS)
-    ] = None,
-    max_runtime: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--max-runtime", parser=opt.duration, metavar="DUR", help="Stop after DUR.", rich_help_panel=LIMITS
-        ),
-    ] = None,
-    max_replica_lag: Annotated[
-        LagLimit | None,
-        typer.Option(
-            "--max-replica-lag",
-            parser=opt.lag_limit,
-            metavar="DUR|SIZE",
-            help="Wait while replicas are further behind, or slots hold back more log; off: never.",
-            show_default="30s,4GiB",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
     output: opt.OutputOpt = Form.TABLE,
     null: opt.NullOpt = False,
 ) -> None:
@@ -129,13 +104,7 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
         selector=chosen,
         min_idle=MIN_IDLE if min_idle is None else min_idle,
         allowed=Allowances(max_share=max_share, cascade=allow_cascade),
-        limits=Limits(
-            batch_size=batch_size,
-            rate=rate,
-            max_sessions=max_sessions,
-            max_runtime=max_runtime,
-            max_replica_lag=max_replica_lag,
-        ),
+        limits=limits,
         dry_run=dry_run,
         yes=yes,
         reason=reason,
