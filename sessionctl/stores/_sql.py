@@ -10,9 +10,9 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import (
@@ -39,6 +39,7 @@ from sessionctl.core.model import Census, Cursor, Order, SessionRef, StoreInfo, 
 from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._sql_layout import Clock, Layout
+from sessionctl.stores._sql_values import chunked, like_pattern, microseconds, version_of
 from sessionctl.stores.base import Store
 
 CONNECT_TIMEOUT_S = 10
@@ -53,34 +54,9 @@ _MEASURED = 200
 WHOLE_SHARE = 0.1
 """From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
 _FETCHED = 100
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
-T = TypeVar("T")
 Expression = ColumnElement[Any]
 Condition = ColumnElement[bool]
-
-
-def chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """``values`` in lists of ``size``, the last one shorter; none for no values."""
-    remaining = iter(values)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
-
-
-def like_pattern(glob: str) -> str:
-    """A contract glob for LIKE with ``!`` as the escape character."""
-    return "".join({"*": "%", "?": "_", "%": "!%", "_": "!_", "!": "!!"}.get(c, c) for c in glob)
-
-
-def microseconds(at: datetime | None) -> int | None:
-    """``at`` as whole microseconds of the Unix epoch, as ``_microseconds`` has the server give it."""
-    return None if at is None else (at - EPOCH) // _MICROSECOND
-
-
-def version_of(updated: int | None, newest_key: int | None, items: int) -> str:
-    """Every append moves the stamp (in microseconds) and the newest key, every pop the key, every rewrite all three."""
-    return f"{'' if updated is None else updated}.{newest_key or 0}.{items}"
 
 
 class SqlReader(Store):

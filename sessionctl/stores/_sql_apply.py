@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sessionctl.core.model import Change, Guard, Outcome
 from sessionctl.errors import SessionctlError, StoreUnavailable
-from sessionctl.stores._sql import EPOCH, chunked, version_of
+from sessionctl.stores._sql_values import EPOCH, chunked, version_of
 from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 

@@ -20,8 +20,8 @@ from sqlalchemy.sql.elements import quoted_name
 from sessionctl.core.hold import Hold, HoldKind, Holds
 from sessionctl.core.selector import Query
 from sessionctl.errors import AccessRefused, SessionctlError, StoreNotUnderstood, UsageError
-from sessionctl.stores._sql import chunked
 from sessionctl.stores._sql_items import SqlItemReader
+from sessionctl.stores._sql_values import chunked
 from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of
 
 _TOGETHER = 500

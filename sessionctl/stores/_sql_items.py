@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from sessionctl.core.model import Item, Volume
-from sessionctl.stores._sql import Condition, Expression, SqlReader, chunked
+from sessionctl.stores._sql import Condition, Expression, SqlReader
+from sessionctl.stores._sql_values import chunked
 
 _LOOKED_INTO = 1000
 """Session ids of a search that go to the server together."""

@@ -14,9 +14,10 @@ from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put, Want
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.units import format_time
-from sessionctl.stores._sql import Expression, chunked, microseconds, version_of
+from sessionctl.stores._sql import Expression
 from sessionctl.stores._sql_holds import SqlHoldStore
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores._sql_values import chunked, microseconds, version_of
 from sessionctl.stores.holds_table import holds_on
 
 _TOGETHER = 200

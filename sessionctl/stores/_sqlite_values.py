@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sessionctl.core.model import SessionRef
+from sessionctl.core.model import SessionRef, Want
 from sessionctl.core.selector import Bound, Query
 
 _CHUNK = 500
@@ -102,3 +102,23 @@ def _is_utf8(text: str) -> bool:
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """``ids`` in the portions that one statement asks for."""
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
+    """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
+    if want is Want.NOTHING:
+        return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
+    sized, versioned = Want.SIZE in want, Want.VERSION in want
+
+    def as_ref(row: Sequence[Any]) -> SessionRef:
+        return SessionRef(
+            id=row[0],
+            created_at=parse(row[1]),
+            updated_at=parse(row[2]),
+            items=row[3],
+            bytes=(row[4] or 0) if sized else None,
+            newest_item_at=parse(row[6]) if versioned else None,
+            version=f"{row[2]}|{row[5]}|{row[3]}" if versioned else None,
+        )
+
+    return as_ref

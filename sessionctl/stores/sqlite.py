@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
@@ -56,6 +56,7 @@ from sessionctl.stores._sqlite_values import (
     exact_stamp,
     newest_first,
     parse,
+    reader_of_refs,
     stamp,
     text,
 )
@@ -196,7 +197,7 @@ class Adapter(HoldsInFile):
         return preflight(self._file, self._layout, looking, planned, named=not whole)
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
-        items, as_ref = self._items_sql(), _reader_of_refs(Want.VERSION)
+        items, as_ref = self._items_sql(), reader_of_refs(Want.VERSION)
         for ids in chunks(session_ids):
             with self._file.snapshot() as connection:
                 sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
@@ -221,7 +222,7 @@ class Adapter(HoldsInFile):
             locked = time.monotonic()
             now = _known(connection.execute(_NOW).fetchone()[0])
             sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
-            as_ref = _reader_of_refs(Want.VERSION)
+            as_ref = reader_of_refs(Want.VERSION)
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
             held = held_among(connection, ids, guard.named, now)
             outcomes = verdicts(changes, present, now - guard.min_idle, held)
@@ -261,7 +262,7 @@ class Adapter(HoldsInFile):
         """Pages until ``limit`` sessions match: SQL may let through a few that the exact decision does not."""
         left = limit
         whole = order is Order.PHYSICAL and limit is None and not ids and bool(want)
-        as_ref, everything = _reader_of_refs(want), query == Query()
+        as_ref, everything = reader_of_refs(want), query == Query()
         while left is None or left > 0:
             page = None if query.measures or order is Order.PHYSICAL else left
             sql, params = self._rows_of(query, ids, order, page, after, want, whole=whole)
@@ -377,26 +378,6 @@ class Adapter(HoldsInFile):
             "ON v.message_id = m.id AND v.session_id = m.session_id "
             "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
         )
-
-
-def _reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
-    """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
-    if want is Want.NOTHING:
-        return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
-    sized, versioned = Want.SIZE in want, Want.VERSION in want
-
-    def as_ref(row: Sequence[Any]) -> SessionRef:
-        return SessionRef(
-            id=row[0],
-            created_at=parse(row[1]),
-            updated_at=parse(row[2]),
-            items=row[3],
-            bytes=(row[4] or 0) if sized else None,
-            newest_item_at=parse(row[6]) if versioned else None,
-            version=f"{row[2]}|{row[5]}|{row[3]}" if versioned else None,
-        )
-
-    return as_ref
 
 
 def _known(stored: Any) -> datetime:
