@@ -70,11 +70,17 @@ def _preflight_lines(header: PlanHeader, forecast: Forecast | None) -> Iterator[
     """How the database goes about it, and what that takes."""
     if header.preflight is None or forecast is None:
         return
-    yield f"  finds by    {header.preflight.selection}"
-    yield f"  deletes by  {header.preflight.deletion}"
+    yield from _parts("finds by", header.preflight.selection, "; ")
+    yield from _parts("deletes by", header.preflight.deletion, "; ")
     yield f"  takes       {_duration(forecast)}"
     if forecast.log_bytes:
-        yield f"  log         writes about {format_size(forecast.log_bytes)} to the {forecast.log}"
+        yield from _parts("log", f"writes about {format_size(forecast.log_bytes)} to the {forecast.log}", ", ")
+
+
+def _parts(name: str, text: str, separator: str) -> Iterator[str]:
+    """One line for each part of ``text``, so that none gets too long for a screen."""
+    for number, part in enumerate(text.split(separator)):
+        yield f"  {'' if number else name:<11} {part}"
 
 
 def _duration(forecast: Forecast) -> str:

@@ -95,7 +95,7 @@ class TestReturning:
             [(session, items)] = [(found.session, tuple(found.items)) for found in store.whole(["mine"])]
             # As it would come from a store with keys of its own.
             foreign = tuple(item._replace(key=None) for item in items)
-            other = Put(session=replace(session, id="theirs"), items=foreign)
+            other = Put(session=replace(session, id="theirs", extras={}), items=foreign)
             assert list(store.put([other])) == [Outcome.DONE]
             now = existing(store, "theirs")
             assert (now.created_at, now.updated_at) == (was.created_at, was.updated_at)

@@ -17,7 +17,7 @@ from sdk_cases import CASES, CaseMaker, PostgresCase, SdkCase, SqliteCase, fill,
 from soak.forker import forker
 from soak.killing import killed
 
-from sessionctl.ledger import Ledger
+from sessionctl.ledger import Ledger, Run
 from sessionctl.testing.case import turn, user
 
 NAMES = ("sqlite", "sqlite-sqlalchemy", "sqlite-advanced", "postgresql", "mariadb")
@@ -140,17 +140,25 @@ class _Place:
         return self._directory
 
 
+def runs_in(home: Path) -> tuple[Run, ...]:
+    ledger = Ledger.existing(home / ".local/state/sessionctl/ledger.db")
+    return ledger.runs() if ledger else ()
+
+
 def test_an_undo_of_a_run_under_way_is_refused(tmp_path: Path, home: Path) -> None:
     with ExitStack() as stack:
         [maker] = [maker for maker in CASES if maker.name == "sqlite"]
         case = stack.enter_context(made(maker, _Place(tmp_path)))
         fill(case, [f"s{number:04}" for number in range(60)], turn(1), idle=timedelta(days=60))
-        slow = ("--batch-size", "1", "--rate", "10", "--max-share", "1", "--archive", str(tmp_path / "archive"))
+        slow = ("--batch-size", "1", "--rate", "5", "--max-share", "1", "--archive", str(tmp_path / "archive"))
         with running("purge", "-s", address(case), "--older-than", "30d", "--yes", *slow) as process:
-            wait_for(lambda: case.execute("SELECT count(*) FROM agent_sessions")[0][0] < 60, "the first batch")
-            [run] = Ledger(home / ".local/state/sessionctl/ledger.db").runs()
+            # By the ledger: whoever opens and closes the file again and again looks like its application.
+            wait_for(lambda: any(run.counts.get("removed", {}).get("sessions") for run in runs_in(home)), "a batch")
+            [run] = runs_in(home)
             ran = in_process("undo", run.run_id, "--yes")
             assert process.poll() is None, "it was over too soon to tell"
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
         assert (ran.status, "is still under way" in ran.said) == (1, True)
         undone(case, run.run_id)
         assert case.execute("SELECT count(*) FROM agent_sessions")[0][0] == 60

@@ -38,7 +38,8 @@ from sessionctl.operations.archiving import Archiving
 from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.placing import settle, settle_cut_off
 from sessionctl.operations.purge import plan_purge
-from sessionctl.operations.undo import Undone, put_back
+from sessionctl.operations.put_back import Tally
+from sessionctl.operations.undo import put_back
 from sessionctl.stores.memory import MemoryStore
 
 SESSIONS = 6
@@ -212,9 +213,9 @@ class World:
             with Archiving(store, archive, ledger, run, str(self.archives)) as archiving:
                 return apply_plan(store, plan, agreed, ledger=ledger, run=run, archiving=archiving)
 
-    def undo(self, points: Points | None = None, *, stop: Stop | None = None) -> Undone:
+    def undo(self, points: Points | None = None, *, stop: Stop | None = None) -> Tally:
         """Of all runs, the newest first, as the command does it."""
-        points, done = points or Points(), Undone()
+        points, done = points or Points(), Tally()
         ledger = StruckLedger(self.ledger.path)
         ledger.points = points
         store = StruckStore(self.store, points)
