@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 _TURN_MS = 200
 _BLOCK = 1000
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 8 * 1024
 _READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
 _WAL_VERSION = 2
