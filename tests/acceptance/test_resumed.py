@@ -22,7 +22,7 @@ def test_resumed_sessions_survive_whole_or_begin_anew(
     engine: str, release: str, sdk: SdkProcess, request: pytest.FixtureRequest
 ) -> None:
     writer: SdkProcess = request.getfixturevalue(release)
-    plan = race.Plan(sessions=160, seed=20, old=release == "old_sdk", shapes=SHAPES)
+    plan = race.Plan(sessions=240, seed=20, old=release == "old_sdk", shapes=SHAPES)
     with made(MAKERS[engine], request) as case:
         happened = race.run(case, [writer], plan)
         tally = judged(happened, sdk, may_fail=plan.old)
@@ -32,7 +32,7 @@ def test_resumed_sessions_survive_whole_or_begin_anew(
     assert not tally.breaches
     assert tally.survived
     assert tally.anew
-    assert _appends_while_purging(happened) > 50
+    assert _appends_while_purging(happened) > 100
 
 
 def _appends_while_purging(happened: race.Race) -> int:
