@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sessionctl.archive.texts import REFUSALS, as_string, is_lenient_json, no_constant, octets, parse_json
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 from sessionctl.core.units import format_time, parse_time
 from sessionctl.errors import SessionctlError
@@ -45,9 +46,6 @@ _NAMELY = "sessionctl_archive"
 
 _quote = json.encoder.encode_basestring_ascii
 _to_json = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
-_parse_json = msgspec.json.Decoder(msgspec.Raw).decode
-"""Checks that a text is one JSON value, by the letter of RFC 8259, and builds nothing."""
-_REFUSALS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class Malformed(ValueError):
@@ -163,15 +161,15 @@ def encode_items(items: Iterable[StoredItem]) -> Iterator[Block]:
         if at is not None:
             head += f',"at":{_quote(at)}'
         try:
-            _parse_json(text)
+            parse_json(text)
             is_verbatim = "\n" not in text and "\r" not in text
-        except _REFUSALS:
-            is_verbatim = _is_lenient_json(text)
+        except REFUSALS:
+            is_verbatim = is_lenient_json(text)
         if is_verbatim:
             line = f'{head},"data":{text}}}\n'
             verbatim += len(text)
         else:
-            line = f"{head},{_as_string(text)}}}\n"
+            line = f"{head},{as_string(text)}}}\n"
             apart += octets(text)
         lines.append(line)
         chars += len(line)
@@ -188,51 +186,6 @@ def _block(lines: list[str], chars: int, verbatim: int, apart: int) -> Block:
         raise ItemTooLarge(f"an item is larger than the {MAX_LINE >> 20} MiB that a line of an archive can hold")
     # Only verbatim texts can hold more than ASCII: what the encoding added to the length, it added to them.
     return Block(data, len(lines), verbatim + apart + len(data) - chars)
-
-
-def octets(text: str) -> int:
-    """Octets of a stored text that carries invalid UTF-8 by surrogate escapes."""
-    return len(text) if text.isascii() else len(_stored_bytes(text) or text.encode("utf-8", "surrogatepass"))
-
-
-def _is_lenient_json(text: str) -> bool:
-    r"""JSON that the strict parser refuses for a lone ``\ud83d`` in it, which the grammar allows."""
-    if "\\u" not in text or "\n" in text or "\r" in text:
-        return False
-    try:
-        text.encode()
-        json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _as_string(text: str) -> str:
-    raw = _stored_bytes(text)
-    if raw is None or _is_utf8(text):
-        return f'"text":{_quote(text)}'
-    return f'"b64":"{base64.b64encode(raw).decode()}"'
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _stored_bytes(text: str) -> bytes | None:
-    """The octets that ``text`` stands for; None where it stands for none (halves of a pair no store can hold)."""
-    try:
-        raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return None
-    return raw if raw.decode("utf-8", "surrogateescape") == text else None
 
 
 def _scalar(value: str | int | None) -> str:
@@ -344,7 +297,7 @@ def _plain(line: bytes) -> Any:
     """
     try:
         found = _parse_line(line)
-    except _REFUSALS:
+    except REFUSALS:
         return None
     return found if len(found.data) == len(line) - line.find(_DATA) - _AROUND else None
 
@@ -359,9 +312,9 @@ def _utf8(raw: bytes) -> str:
 def _decode_data(raw: bytes) -> str:
     text = _utf8(raw)
     try:
-        _parse_json(text)
+        parse_json(text)
     except msgspec.DecodeError:
-        if not _is_lenient_json(text):
+        if not is_lenient_json(text):
             raise Malformed("the data of an item is not JSON") from None
     except RecursionError:
         pass  # how deep the parser gets depends on who calls it: the digest vouches for this text
@@ -416,7 +369,7 @@ def _is_count(value: object) -> bool:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(line.decode(), parse_constant=_no_constant)
+        record = json.loads(line.decode(), parse_constant=no_constant)
     except (ValueError, RecursionError):
         raise Malformed("a line is not JSON") from None
     if not isinstance(record, dict):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Self
 
 from sessionctl.archive import format as form
+from sessionctl.archive import texts
 from sessionctl.archive.codecs import Compression, Unsound, decompressed, recognised, unfold
 from sessionctl.archive.format import Counts, End, Header, Malformed, Manifest
 from sessionctl.archive.places import Place, place
@@ -121,7 +122,7 @@ class ArchiveReader:
             while (line := self._next()) is not None and form.is_item(line):
                 if keep:
                     item = form.decode_item(line)
-                    octets = form.octets(item.text)
+                    octets = texts.octets(item.text)
                     kept.add(item, octets)
                 else:
                     octets = form.item_octets(line)
