@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.cli.context import current
+from sessionctl.cli.filing import Redact
 from sessionctl.cli.output import Output
 from sessionctl.cli.stores_in_use import failed_json, finish, visit
 from sessionctl.config.locations import state_dir
@@ -23,7 +23,7 @@ from sessionctl.core.text import visible
 from sessionctl.core.units import count, format_size
 from sessionctl.errors import LedgerUnavailable, UsageError
 from sessionctl.export.formats import Format
-from sessionctl.export.redaction import Redactor, Sensitive
+from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import FILE_NAME, Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
@@ -31,14 +31,6 @@ from sessionctl.operations.visiting import Visit
 from sessionctl.stores.base import Store
 
 _SAY_EVERY_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redact:
-    """What to take out: built-in classes and patterns by name."""
-
-    classes: Sequence[Sensitive]
-    patterns: Mapping[str, re.Pattern[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

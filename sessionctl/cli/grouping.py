@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, get_args
 
 
 def grouped(
-    parameter: str, make: Callable[..., Any], *, without: Collection[str] = ()
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    parameter: str, make: Callable[..., Any], *, without: Collection[str] = (),
+    saying: Mapping[str, str] | None = None, panel: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # fmt: skip
     """Put the options of ``make`` in the place of a command's ``parameter``, which gets what ``make`` makes of them.
 
     ``without``: options of ``make`` that this command does not have. One that the command has itself goes to both.
+    ``saying``: what the help of this command says of an option instead; such options stand in its ``panel``.
     """
+    said = saying or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters
         options = inspect.signature(make, eval_str=True).parameters
-        ours = {name: option for name, option in options.items() if name not in without}
+        ours = {
+            name: _reworded(option, said[name], panel) if name in said else option
+            for name, option in options.items()
+            if name not in without
+        }
 
         @functools.wraps(command)
         def with_options(**given: Any) -> Any:
@@ -36,3 +44,11 @@ def grouped(
         return with_options
 
     return decorate
+
+
+def _reworded(option: inspect.Parameter, said: str, panel: str | None) -> inspect.Parameter:
+    kind, declared = get_args(option.annotation)
+    reworded = copy.copy(declared)
+    reworded.help = said
+    reworded.rich_help_panel = panel or declared.rich_help_panel
+    return option.replace(annotation=Annotated[kind, reworded])

@@ -37,6 +37,7 @@ StoreOpt = Annotated[
     typer.Option("--store", "-s", metavar="NAME|URL|PATH", help="A store; may repeat. Default: $SESSIONCTL_STORE."),
 ]
 AllStoresOpt = Annotated[bool, typer.Option("--all-stores", help="Every store of the settings file.")]
+ReasonOpt = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")]
 OutputOpt = Annotated[Form, typer.Option("--output", "-o", help="The form of the results.")]
 LastOpt = Annotated[int | None, typer.Option("--last", min=1, metavar="N", help="Only the N newest turns.")]
 ItemsOpt = Annotated[

@@ -14,6 +14,7 @@ from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
 from sessionctl.cli.plan_view import show_plan, totals_text
 from sessionctl.cli.progress import progress_of
+from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import settings
 from sessionctl.cli.tally_view import show_tally
@@ -46,19 +47,15 @@ _LEDGER_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """A restore as the user asked for it; ``archive_to`` is for what is replaced."""
+    """A restore as the user asked for it; ``safety`` is for what is replaced."""
 
     archive: str
     selector: Selector
     store: str | None
     rename: str | None
     conflict: Conflict
-    archive_to: str | None
-    no_archive: bool
-    min_idle: timedelta
-    dry_run: bool
-    yes: bool
-    reason: str | None
+    consent: Consent
+    safety: Safety
     hold_for: timedelta | None
 
 
@@ -85,16 +82,16 @@ def _target(errand: Errand) -> tuple[StoreAddress, Limits, str | None]:
     [address, *more] = known.resolve([errand.store] if errand.store is not None else [])
     if more or address.is_fleet:
         raise UsageError(f"{address} is several stores: a restore goes into one", hint="name one file with --store")
-    archive_to = None if errand.no_archive else errand.archive_to or known.archive_of(address.name)
+    archive_to = errand.safety.archive_of(known.archive_of(address.name))
     return address, known.limits_of(address.name), archive_to
 
 
 def _plan(errand: Errand, store: Store, conflicts: Iterable[str]) -> SpooledPlan:
     """The deletion of what is replaced: a plan like any other, but for the share guard (the user chose them)."""
-    directory = None if errand.dry_run else private_directory(state_dir(current().env))
+    directory = None if errand.consent.dry_run else private_directory(state_dir(current().env))
     doomed = Selector(named=tuple(conflicts), named_given=True)
     named = errand.selector.named
-    plan = plan_purge(store, doomed, min_idle=errand.min_idle, named=named, spool_directory=directory)
+    plan = plan_purge(store, doomed, min_idle=errand.safety.min_idle, named=named, spool_directory=directory)
     return replace(plan, header=replace(plan.header, command="restore"))
 
 
@@ -119,18 +116,18 @@ class _Work:
         if self.plan:
             self.replaced = foresee(self.plan, limits=self.limits)
         refused = self._refusals()
-        if self.errand.dry_run:
+        if self.errand.consent.dry_run:
             return self._dry(refused)
         if refused:
             raise GuardRefused(refused[0], hint="--dry-run shows what would be done")
         replacing = self.plan.header.planned.sessions if self.plan else 0
-        if not self.errand.yes:
+        if not self.errand.consent.yes:
             self._show(self.expected, to_stderr=True)
             if self.plan and self.replaced:
                 show_plan(self.out, self.plan, self.replaced, to_stderr=True)
         if not self.expected.restored.sessions:
             return self._report(Stopped.DONE)
-        if not self.out.confirm(self._question(replacing), yes=self.errand.yes):
+        if not self.out.confirm(self._question(replacing), yes=self.errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
         return self._carry_out()
 
@@ -159,7 +156,7 @@ class _Work:
         """Itself a run in the ledger: what is replaced is deleted first, then all is put in."""
         ledger = Ledger.open(state_dir(current().env) / FILE_NAME)
         run = new_run(
-            "restore", self.store.address.recorded, datetime.now(UTC), current().env, reason=self.errand.reason,
+            "restore", self.store.address.recorded, datetime.now(UTC), current().env, reason=self.errand.consent.reason,
             criteria=(f"from {mask(self.errand.archive)}", *self.errand.selector.explain(self.store.now())),
         )  # fmt: skip
         settle_cut_off(self.store, ledger, datetime.now(UTC))
@@ -199,7 +196,7 @@ class _Work:
     def _replace(self, plan: SpooledPlan, ledger: Ledger, run: Run, stop: Stop) -> Report:
         named = frozenset(self.errand.selector.named)  # those of the plan were named by nobody
         terms = Terms(
-            guard=Guard(min_idle=self.errand.min_idle, named=named), limits=self.limits, named=named, stop=stop
+            guard=Guard(min_idle=self.errand.safety.min_idle, named=named), limits=self.limits, named=named, stop=stop
         )
         with ExitStack() as stack:
             archiving = None
@@ -225,7 +222,7 @@ class _Work:
             command="restore",
             store=str(self.store.address),
             label=self.store.address.label,
-            dry_run=self.errand.dry_run,
+            dry_run=self.errand.consent.dry_run,
             run_id=run.run_id if run else None,
             matched=self.expected.matched,
             removed=self.replaced.removed if self.replaced else Totals(),

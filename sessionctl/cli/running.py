@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from sessionctl.cli.context import current
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.plan_view import show_plan, show_report
 from sessionctl.cli.progress import progress_of
+from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import failed_json, finish, settings, visit
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.limits import Limits
 from sessionctl.core.model import Guard
-from sessionctl.core.plan import Allowances, PlanHeader, Totals, refusals, share_refusal
+from sessionctl.core.plan import PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
@@ -42,14 +43,9 @@ class Job:
 
     command: str
     selector: Selector
-    min_idle: timedelta
-    allowed: Allowances
     limits: Limits
-    dry_run: bool
-    yes: bool
-    reason: str | None
-    archive: str | None = None
-    no_archive: bool = False
+    consent: Consent
+    safety: Safety
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class Planned:
 def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_stores: bool) -> int:
     """Carry out ``job`` on the stores named, and return the exit status."""
     began = time.monotonic()
-    if not job.dry_run and out.form in (Form.NAME, Form.JSONL):
+    if not job.consent.dry_run and out.form in (Form.NAME, Form.JSONL):
         raise UsageError(f"--output {out.form} lists a plan: it goes with --dry-run")
     configured = settings()
     trip = visit(names, out, all_stores=all_stores)
@@ -79,12 +75,12 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
                 address,
                 plans.enter_context(plan),
                 configured.limits_of(address.name),
-                None if job.no_archive else job.archive or configured.archive_of(address.name),
+                job.safety.archive_of(configured.archive_of(address.name)),
             )
             for address, plan in trip.each(lambda s: _plan(job, s))
         ]
         refused = _refusals(job, planned)
-        if job.dry_run:
+        if job.consent.dry_run:
             return _dry(job, out, trip, planned, refused, began)
         if refused:
             raise GuardRefused(refused[0], hint="--dry-run shows the plan")
@@ -96,17 +92,17 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
 
 
 def _plan(job: Job, store: Store) -> Iterator[tuple[StoreAddress, SpooledPlan]]:
-    directory = None if job.dry_run else private_directory(state_dir(current().env))
-    yield store.address, plan_purge(store, job.selector, min_idle=job.min_idle, spool_directory=directory)
+    directory = None if job.consent.dry_run else private_directory(state_dir(current().env))
+    yield store.address, plan_purge(store, job.selector, min_idle=job.safety.min_idle, spool_directory=directory)
 
 
 def _refusals(job: Job, plans: Sequence[Planned]) -> tuple[str, ...]:
     """What the guards say of each store, and the share guard of all together."""
-    found = [sentence for plan in plans for sentence in refusals(plan.header, job.allowed)]
+    found = [sentence for plan in plans for sentence in refusals(plan.header, job.safety.allowed)]
     if len(plans) > 1 and not found:
         matched = sum(plan.header.share_basis for plan in plans)
         total = sum(plan.header.sessions_in_store for plan in plans)
-        overall = share_refusal("all stores together", matched, total, job.allowed.max_share)
+        overall = share_refusal("all stores together", matched, total, job.safety.allowed.max_share)
         found += [overall] if overall else []
     return tuple(found)
 
@@ -141,7 +137,7 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
 
 
 def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
-    if not job.yes:
+    if not job.consent.yes:
         for plan in plans:
             show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
     sessions = sum(plan.header.planned.sessions for plan in plans)
@@ -150,7 +146,7 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     back = "This cannot be undone."
     if None not in archives:
         back = f"They go to {', '.join(sorted(filter(None, archives)))} first."
-    if not out.confirm(f"Delete {sessions} sessions from {where}? {back}", yes=job.yes):
+    if not out.confirm(f"Delete {sessions} sessions from {where}? {back}", yes=job.consent.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     return _applied(job, out, plans)
 
@@ -192,10 +188,10 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
     header = planned.header
     run = new_run(
         header.command, planned.address.recorded, header.store_time, current().env,
-        reason=job.reason, criteria=header.criteria, digest=header.digest,
+        reason=job.consent.reason, criteria=header.criteria, digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
-    terms = Terms(guard=Guard(min_idle=job.min_idle, named=named), limits=limits, named=named, stop=stop)
+    terms = Terms(guard=Guard(min_idle=job.safety.min_idle, named=named), limits=limits, named=named, stop=stop)
     with open_store(planned.address) as store, ExitStack() as stack:
         if limits.max_replica_lag is not None and store.lag() is None:
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
@@ -223,7 +219,7 @@ def _write_json(job: Job, out: Output, trip: Visit, reports: Sequence[Report], b
         out.json(reports[0].to_json())
     else:
         elapsed = time.monotonic() - began
-        out.json(combined_json(job.command, reports, failed_json(trip), elapsed, dry_run=job.dry_run))
+        out.json(combined_json(job.command, reports, failed_json(trip), elapsed, dry_run=job.consent.dry_run))
 
 
 def _nothing(header: PlanHeader) -> Report:

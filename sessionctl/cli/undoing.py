@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
+from sessionctl.cli.safeguarding import Consent
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import settings
 from sessionctl.cli.tally_view import show_tally
@@ -35,9 +36,7 @@ class Errand:
 
     run_id: str
     store: str | None
-    dry_run: bool
-    yes: bool
-    reason: str | None
+    consent: Consent
     hold_for: timedelta | None
 
 
@@ -59,18 +58,18 @@ def undo_run(errand: Errand, out: Output) -> int:
     with open_store(_address(errand, run)) as store:
         segments = ledger.segments(run.run_id)
         check(run, segments)
-        if not errand.dry_run:
+        if not errand.consent.dry_run:
             ledger = Ledger.open(path)  # it can be written, or nothing is begun
             segments = settle(store, ledger, run, segments)
         foreseen = foresee_undo(store, run, segments)
-        if errand.dry_run:
+        if errand.consent.dry_run:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
-        if not errand.yes:
+        if not errand.consent.yes:
             _show(out, run, foreseen, to_stderr=True)
         if not foreseen.restored.sessions:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
-        if not out.confirm(question, yes=errand.yes):
+        if not out.confirm(question, yes=errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
         return _undo(errand, out, store, ledger, run, segments, foreseen, began)
 
@@ -81,7 +80,7 @@ def _undo(
 ) -> int:  # fmt: skip
     """Itself a run in the ledger."""
     mine = new_run(
-        "undo", run.store, datetime.now(UTC), current().env, reason=errand.reason,
+        "undo", run.store, datetime.now(UTC), current().env, reason=errand.consent.reason,
         criteria=(f"what run {run.run_id} removed",),
     )  # fmt: skip
     lasts = HOLD_FOR if errand.hold_for is None else errand.hold_for
@@ -131,7 +130,7 @@ def _report(
         command="undo",
         store=run.store,
         label=run.store,
-        dry_run=errand.dry_run,
+        dry_run=errand.consent.dry_run,
         run_id=run_id,
         matched=undone.matched,
         removed=Totals(),
@@ -154,7 +153,7 @@ def _report(
             out.line(f"  run         {run_id}")
         if error:
             out.line(f"  error       {error.message}")
-        if errand.dry_run:
+        if errand.consent.dry_run:
             out.note("dry run: nothing was changed")
     else:
         out.json(report.to_json() | {"undoes": run.run_id, "refused": undone.refused})

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
+from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
 from sessionctl.cli.selecting import selecting
 from sessionctl.core.model import Conflict
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 
-MIN_IDLE = timedelta(minutes=15)
 CONFLICTS = "Sessions that are there already"
 
 
 @selecting(by_tokens=False)
+@consenting(dry_run="Say what would come back and stop.")
+@safeguarding(
+    without=("everything", "max_share", "allow_cascade"),
+    saying={
+        "archive": "Write what is replaced to an archive there first.",
+        "no_archive": "Replace without one, whatever the settings say.",
+        "min_idle": "Never replace a session active within DUR; 0 needs --id or --ids-from.",
+    },
+    panel=CONFLICTS,
+)
 def command(
-    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A file, a run's directory, one of such; a URL.")],
+    *,
+    source: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A file, a run's directory, one of such; a URL.")],
     chosen: Selector,
     store: Annotated[
         str | None,
@@ -39,34 +49,8 @@ def command(
             help="One with other items: leave it, refuse before anything is written, or delete it first.",
         ),
     ] = Conflict.SKIP,
-    archive_to: Annotated[
-        str | None,
-        typer.Option(
-            "--archive",
-            metavar="DIR|URL",
-            rich_help_panel=CONFLICTS,
-            help="Write what is replaced to an archive there first.",
-            show_default="the store's setting",
-        ),
-    ] = None,
-    no_archive: Annotated[
-        bool,
-        typer.Option("--no-archive", rich_help_panel=CONFLICTS, help="Replace without one, whatever the settings say."),
-    ] = False,
-    min_idle: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--min-idle",
-            parser=opt.duration,
-            metavar="DUR",
-            rich_help_panel=CONFLICTS,
-            help="Never replace a session active within DUR; 0 needs --id or --ids-from.",
-            show_default="15m",
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come back and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    safety: Safety,
+    consent: Consent,
     hold_for: opt.HoldForOpt = None,
     output: opt.OutputOpt = Form.TABLE,
 ) -> None:
@@ -83,16 +67,12 @@ What was put in is held for a while, which a run that names the session overrule
     """  # fmt: skip
     from sessionctl.cli.restoring import Errand, restore_archive
 
-    if archive_to and no_archive:
-        raise UsageError("--archive and --no-archive exclude each other")
-    if on_conflict is not Conflict.REPLACE and (archive_to or no_archive):
+    if on_conflict is not Conflict.REPLACE and (safety.archive or safety.no_archive):
         raise UsageError("--archive and --no-archive are about what is replaced: they go with --on-conflict replace")
-    if min_idle == timedelta(0) and not chosen.names_sessions:
-        raise UsageError("--min-idle 0 needs --id or --ids-from")
+    safety.check_idleness(chosen)
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     errand = Errand(
-        archive=archive, selector=chosen, store=store, rename=rename, conflict=on_conflict, archive_to=archive_to,
-        no_archive=no_archive, min_idle=MIN_IDLE if min_idle is None else min_idle, dry_run=dry_run, yes=yes,
-        reason=reason, hold_for=hold_for,
+        archive=source, selector=chosen, store=store, rename=rename, conflict=on_conflict, consent=consent,
+        safety=safety, hold_for=hold_for,
     )  # fmt: skip
     raise typer.Exit(restore_archive(errand, out))

@@ -8,17 +8,18 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Form, Output
+from sessionctl.cli.safeguarding import Consent, consenting
 
 
+@consenting(dry_run="Say what would come back and stop.")
 def command(
+    *,
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="As the report of the run and runs list show it.")],
     store: Annotated[
         str | None,
         typer.Option("--store", "-s", metavar="NAME|URL|PATH", help="The store, where the settings do not name it."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come back and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the ledger.")] = None,
+    consent: Consent,
     hold_for: opt.HoldForOpt = None,
     output: opt.OutputOpt = Form.TABLE,
 ) -> None:
@@ -35,5 +36,5 @@ for a while, which a run that names the session overrules.
     from sessionctl.cli.undoing import Errand, undo_run
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
-    errand = Errand(run_id=run_id, store=store, dry_run=dry_run, yes=yes, reason=reason, hold_for=hold_for)
+    errand = Errand(run_id=run_id, store=store, consent=consent, hold_for=hold_for)
     raise typer.Exit(undo_run(errand, out))
