@@ -12,11 +12,11 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.drivers import extra_of
 from sessionctl.errors import StoreUnavailable, UsageError
 from sessionctl.stores.base import Store
 
 _SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
-_EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 
 
 def open_store(address: StoreAddress) -> Store:
@@ -28,12 +28,12 @@ def open_store(address: StoreAddress) -> Store:
     try:
         return _adapter(address.scheme)(address)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        extra = extra_of(error)
         if extra is None:
             raise
         raise StoreUnavailable(
             f"{address.scheme} stores need a driver that is not installed",
-            hint=f"pip install 'sessionctl[{extra}]'",
+            hint=extra,
         ) from error
 
 

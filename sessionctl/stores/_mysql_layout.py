@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Effect, Hazard
-from sessionctl.stores._mysql_driver import error_number
+from sessionctl.drivers.mysql import error_number
 from sessionctl.stores._sql_layout import Clock, ColumnFacts, Layout, TableFacts, candidates, refuse_types
 from sessionctl.stores.layout import MESSAGES, SESSIONS, describe_missing
 

@@ -42,9 +42,8 @@ from sessionctl.stores._sql_layout import Clock, Layout
 from sessionctl.stores._sql_values import chunked, like_pattern, microseconds, version_of
 from sessionctl.stores.base import Store
 
-CONNECT_TIMEOUT_S = 10
-LOCK_WAIT_S = 3
-"""How long one statement of a change waits for a lock; longer, and the application behind it would notice."""
+POOLING: Mapping[str, Any] = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": -1, "pool_pre_ping": True}
+"""One connection is kept for the next call and tried before use; a stream while it is busy opens another."""
 _MOST_NAMED = 20_000
 """More ids than this are not sent to the server: the whole list of sessions is read and compared here."""
 _BUFFERED = 1000

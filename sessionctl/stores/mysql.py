@@ -45,11 +45,12 @@ from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
+from sessionctl.drivers import LOCK_WAIT_S
+from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
-from sessionctl.stores._mysql_driver import error_number, make_engine, translate
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
-from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import POOLING, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
@@ -60,6 +61,13 @@ _SLACK = Decimal(3 * 3600)
 _FIRST, _LAST = "1970-01-02", "2038-01-18"
 """Outside of these the server's own arithmetic on Unix time gives NULL or 0."""
 _LAST_EPOCH = Decimal(2147385600)
+_STREAM_WRITE_TIMEOUT_S = 3600
+"""How long the server waits for a stream's reader; its own default of a minute is short for a slow one."""
+_READING = (
+    # MariaDB does not see that a session's columns follow from its primary key.
+    "SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')",
+    "SET SESSION TRANSACTION READ ONLY",  # unless a transaction says otherwise
+)
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 _USAGE = text("""
@@ -81,7 +89,8 @@ class Adapter(SqlStore):
 
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
-        self._open(address, make_engine(address, {"time_zone": zone} if zone else {}))
+        settings = {"net_write_timeout": _STREAM_WRITE_TIMEOUT_S} | ({"time_zone": zone} if zone else {})
+        self._open(address, make_engine(address, POOLING, settings, *_READING))
         try:
             with self._reading() as connection:
                 self._look_closely("mysql", read_layout(connection, address))

@@ -40,12 +40,13 @@ from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Capabilities, Lag, Pace, Preflight, Recheck, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
+from sessionctl.drivers import LOCK_WAIT_S
+from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
-from sessionctl.stores._postgresql_driver import connection_url, make_engine, translate
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
-from sessionctl.stores._sql import LOCK_WAIT_S, WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import POOLING, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
@@ -104,7 +105,7 @@ class Adapter(SqlStore):
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
         self._zone: Expression = literal(zone, String) if zone else func.current_setting("TimeZone")
-        self._open(address, make_engine(connection_url(address)))
+        self._open(address, make_engine(address, POOLING))
         try:
             with self._reading() as connection:
                 encoding = connection.connection.dbapi_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]

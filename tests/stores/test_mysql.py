@@ -506,7 +506,7 @@ def test_live_writers_lose_nothing(mysql_url: str, sdk: SdkProcess, foreign_key:
 
 
 def test_a_store_that_stays_locked_is_busy_and_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessionctl.stores._mysql_driver.LOCK_WAIT_S", 1)
+    monkeypatch.setattr("sessionctl.drivers.mysql.LOCK_WAIT_S", 1)
     with opened(url) as store, contextlib.closing(mysql_connect(url)) as other:
         changes = planned(store)
         cursor = other.cursor()

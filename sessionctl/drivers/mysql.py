@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.drivers import CONNECT_TIMEOUT_S, LOCK_WAIT_S
 from sessionctl.errors import (
     AccessRefused,
     SessionctlError,
@@ -19,7 +20,6 @@ from sessionctl.errors import (
     StoreUnavailable,
     UsageError,
 )
-from sessionctl.stores._sql import CONNECT_TIMEOUT_S, LOCK_WAIT_S
 
 _KNOWN = frozenset(
     {
@@ -64,8 +64,6 @@ _OF_OTHER_DRIVERS = frozenset(
 _NO_SSL = frozenset({"false", "0", "off", "disabled", "preferred"})
 _ANY_SSL = frozenset({"true", "1", "on", "required"})
 _NARROW = frozenset({"utf8", "utf8mb3"})
-STREAM_WRITE_TIMEOUT_S = 3600
-"""How long the server waits for a stream's reader; its own default of a minute is short for a slow one."""
 
 _REFUSED = frozenset({1044, 1045, 1130, 1142, 1143, 1227, 1290, 1370, 1410, 1698, 1792, 1836, 1251, 3118, 3159})
 _BUSY = frozenset({1020, 1205, 1213, 3101, 3572})
@@ -77,8 +75,7 @@ _UNAVAILABLE = frozenset(
 """Gone, going, not there yet, or taking no more connections."""
 
 
-def connection_arguments(address: StoreAddress) -> tuple[URL, dict[str, Any]]:
-    """``address`` for PyMySQL: the URL and further arguments. Raises UsageError for what cannot be used."""
+def _connection_arguments(address: StoreAddress) -> tuple[URL, dict[str, Any]]:
     try:
         url = make_url(address.url)
     except (ArgumentError, ValueError):
@@ -116,25 +113,19 @@ def _encryption(address: StoreAddress, key: str, value: str) -> dict[str, Any]:
     raise UsageError(f"{address} has an option that cannot be used: {key}={value}")
 
 
-def make_engine(address: StoreAddress, settings: dict[str, Any]) -> Engine:
-    """An engine whose connections only read unless a transaction says otherwise; nothing is connected yet.
+def make_engine(
+    address: StoreAddress, pooling: Mapping[str, Any], settings: Mapping[str, Any], *statements: str
+) -> Engine:
+    """An engine; nothing is connected yet. ``pooling`` are SQLAlchemy's arguments for its pool.
 
-    One connection is kept for the next call and tried before use; a stream while it is busy opens another.
-    ``settings`` are variables of each connection beside those that keep any wait short.
+    ``settings`` are variables of each connection beside those that keep any wait short, ``statements`` follow them.
+    Raises UsageError for an address that cannot be used.
     """
-    settings = {
-        "net_write_timeout": STREAM_WRITE_TIMEOUT_S,
-        "innodb_lock_wait_timeout": LOCK_WAIT_S,
-        "lock_wait_timeout": CONNECT_TIMEOUT_S,
-        **settings,
-    }
-    url, arguments = connection_arguments(address)
+    settings = {"innodb_lock_wait_timeout": LOCK_WAIT_S, "lock_wait_timeout": CONNECT_TIMEOUT_S, **settings}
+    url, arguments = _connection_arguments(address)
     engine = create_engine(
         url,
-        poolclass=QueuePool,
-        pool_size=2,
-        max_overflow=-1,
-        pool_pre_ping=True,
+        **pooling,
         hide_parameters=True,
         paramstyle="pyformat",
         connect_args=arguments,
@@ -144,9 +135,8 @@ def make_engine(address: StoreAddress, settings: dict[str, Any]) -> Engine:
         with connection.cursor() as cursor:
             for name, value in settings.items():
                 cursor.execute(f"SET SESSION {name} = %s", (value,))
-            # MariaDB does not see that a session's columns follow from its primary key.
-            cursor.execute("SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')")
-            cursor.execute("SET SESSION TRANSACTION READ ONLY")
+            for statement in statements:
+                cursor.execute(statement)
 
     event.listen(engine, "connect", prepare)
     return engine

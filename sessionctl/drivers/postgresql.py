@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg.abc import Buffer
@@ -10,9 +11,9 @@ from psycopg.adapt import Loader
 from psycopg.pq import Conninfo
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.drivers import CONNECT_TIMEOUT_S
 from sessionctl.errors import (
     AccessRefused,
     SessionctlError,
@@ -22,7 +23,6 @@ from sessionctl.errors import (
     StoreUnavailable,
     UsageError,
 )
-from sessionctl.stores._sql import CONNECT_TIMEOUT_S
 
 _OF_OTHER_DRIVERS = frozenset(
     {
@@ -48,8 +48,7 @@ _BUSY = frozenset({"55P03", "40P01", "40001"})
 _REFUSED = frozenset({"42501", "25006"})
 
 
-def connection_url(address: StoreAddress) -> URL:
-    """``address`` for psycopg. Raises UsageError naming an option that no driver here knows."""
+def _connection_url(address: StoreAddress) -> URL:
     try:
         url = make_url(address.url)
     except (ArgumentError, ValueError):
@@ -73,18 +72,15 @@ def _is_number(value: Any) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", str(value)) is not None
 
 
-def make_engine(url: URL) -> Engine:
-    """An engine; nothing is connected yet.
+def make_engine(address: StoreAddress, pooling: Mapping[str, Any]) -> Engine:
+    """An engine; nothing is connected yet. ``pooling`` are SQLAlchemy's arguments for its pool.
 
-    One connection is kept for the next call and tried before use; a stream while it is busy opens another.
     No prepared statements: a transaction pooler may change the backend under them.
+    Raises UsageError naming an option that no driver here knows.
     """
     engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=2,
-        max_overflow=-1,
-        pool_pre_ping=True,
+        _connection_url(address),
+        **pooling,
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={"prepare_threshold": None, "client_encoding": "utf8"},
