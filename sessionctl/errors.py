@@ -87,6 +87,12 @@ class ArchiveDamaged(SessionctlError):
     code = "archive_damaged"
 
 
+class ItemTooLarge(SessionctlError):
+    """An item is larger than an archive can hold."""
+
+    code = "item_too_large"
+
+
 class StoreUnavailable(SessionctlError):
     """The store is missing, unreachable, or not one sessionctl understands."""
 

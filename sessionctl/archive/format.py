@@ -35,8 +35,8 @@ import msgspec
 
 from sessionctl.archive.texts import REFUSALS, as_string, is_lenient_json, no_constant, octets, parse_json
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem
-from sessionctl.core.units import format_time, parse_time
-from sessionctl.errors import SessionctlError
+from sessionctl.core.units import format_size, format_time, parse_time
+from sessionctl.errors import ItemTooLarge
 
 VERSION = 1
 MAX_LINE = 256 * 1024 * 1024
@@ -50,12 +50,6 @@ _to_json = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",",
 
 class Malformed(ValueError):
     """A line that this format does not allow; says what is wrong with it."""
-
-
-class ItemTooLarge(SessionctlError):
-    """An item is larger than an archive can hold."""
-
-    code = "item_too_large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +177,7 @@ def encode_items(items: Iterable[StoredItem]) -> Iterator[Block]:
 def _block(lines: list[str], chars: int, verbatim: int, apart: int) -> Block:
     data = "".join(lines).encode()
     if len(data) > MAX_LINE and max(len(line.encode()) for line in lines) > MAX_LINE:
-        raise ItemTooLarge(f"an item is larger than the {MAX_LINE >> 20} MiB that a line of an archive can hold")
+        raise ItemTooLarge(f"an item is larger than the {format_size(MAX_LINE)} that a line of an archive can hold")
     # Only verbatim texts can hold more than ASCII: what the encoding added to the length, it added to them.
     return Block(data, len(lines), verbatim + apart + len(data) - chars)
 

@@ -17,7 +17,7 @@ _SKIP_WORDS = {
     Outcome.ACTIVE: "active",
     Outcome.HELD: "held",
     Outcome.CHANGED: "changed since the plan",
-    Outcome.FAILED: "refused by the database",
+    Outcome.FAILED: "failed",
     Outcome.MISSING: "missing",
 }
 _STOP_WORDS = {
@@ -138,6 +138,8 @@ def _report_lines(report: Report) -> Iterator[str]:
     skipped = [f"{count:,} {_SKIP_WORDS[kind]}" for kind, count in report.skipped.items() if count]
     if skipped:
         yield f"  skipped     {', '.join(skipped)}"
+    for session_id, why in islice(report.failed.items(), _SHOWN):
+        yield f"  failed      {session_id}: {why}"
     if report.remaining:
         yield f"  remaining   {report.remaining:,} sessions: run it again to go on"
     if report.error:

@@ -52,7 +52,8 @@ class Report:
     """One store's part of a run. In a dry run ``removed`` is what would be removed.
 
     ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
-    user named and that were skipped though they exist. ``why`` explains ``stopped`` in a sentence where
+    user named and that were skipped though they exist. ``failed`` are the first of the sessions that failed
+    alone, each with the reason. ``why`` explains ``stopped`` in a sentence where
     there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
     counts batches that had to be tried again. ``archive`` is where what was removed lies. ``restored`` is
     what an undo or a restore put back. ``forecast`` is a dry run's only.
@@ -73,6 +74,7 @@ class Report:
     why: str | None = None
     retries: int = 0
     named_skipped: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
     archive: str | None = None
     restored: Totals | None = None
     error: tuple[str, int] | None = None
@@ -96,6 +98,9 @@ class Report:
             "time": self.times.to_json(),
             "retries": self.retries,
             **({"restored": _totals(self.restored)} if self.restored is not None else {}),
+            **(
+                {"failed": [{"session_id": id_, "why": why} for id_, why in self.failed.items()]} if self.failed else {}
+            ),
             **({"error": self.error[0]} if self.error else {}),
             **({"plan": self.plan} if self.plan else {}),
         }

@@ -9,7 +9,7 @@ from sessionctl.archive.codecs import Compression
 from sessionctl.archive.reader import verify
 from sessionctl.archive.writer import Pipe, SegmentWriter
 from sessionctl.core.plan import Totals
-from sessionctl.errors import SessionNotFound, UsageError
+from sessionctl.errors import ItemTooLarge, SessionNotFound, UsageError
 from sessionctl.export.base import Document, Exported
 
 
@@ -29,7 +29,13 @@ class ArchiveDocument(Document):
             self._writer = SegmentWriter(Pipe(self.file), exported.origin, self._compression)
         if exported.store != self._store:
             raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
-        counts = self._writer.add(exported.session, exported.items)
+        try:
+            counts = self._writer.add(exported.session, exported.items)
+        except ItemTooLarge as error:
+            raise ItemTooLarge(
+                f"session {exported.session.id!r} cannot be archived: {error.message}",
+                hint="--exclude it, or take another --format",
+            ) from error
         return Totals(sessions=1, items=counts.items, bytes=counts.bytes)
 
     def close(self) -> None:

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from sessionctl import __version__
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import PlanHeader, Step
+from sessionctl.core.record import WholeSession
 from sessionctl.core.units import format_size
-from sessionctl.errors import ArchiveUnavailable, SessionctlError
+from sessionctl.errors import ArchiveUnavailable, ItemTooLarge, SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.placing import settle
 from sessionctl.stores import open_store
@@ -45,6 +46,14 @@ _LOOK_UP_S = 0.1
 """While a segment is in the making, the run looks up so often: for a signal, or for its time being over."""
 
 
+class Lost(NamedTuple):
+    """A step that is not applied, and what became of its session; ``why`` where that alone does not tell it."""
+
+    step: Step
+    outcome: Outcome
+    why: str | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Portion:
     """Steps that may be applied now, and what became already of those that may not.
@@ -54,7 +63,7 @@ class Portion:
 
     steps: Iterable[Step]
     segment: int | None = None
-    lost: list[tuple[Step, Outcome]] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
 
 def check_space(address: str, needed: int) -> None:
@@ -117,6 +126,7 @@ class Archiving:
         self._is_over = Event()
         self._number = 0
         self._again: deque[Step] = deque()
+        self._unfit: dict[str, str] = {}
         self._unrecorded: Sealed | None = None
 
     @property
@@ -172,7 +182,13 @@ class Archiving:
             self._archive.withdraw(self._unrecorded)
 
     def _make(self, steps: Iterator[Step]) -> tuple[Portion, Sealed | None] | None:
-        """One segment, None where no step is left. After an error its steps come again with the next one."""
+        """One segment, None where no step is left."""
+        while True:
+            with suppress(ItemTooLarge):  # the next attempt passes that session over
+                return self._attempt(steps)
+
+    def _attempt(self, steps: Iterator[Step]) -> tuple[Portion, Sealed | None] | None:
+        """As ``_make``. After an error its steps come again with the next one."""
         taken: list[Step] = []
         try:
             with ExitStack() as unsealed:
@@ -200,17 +216,26 @@ class Archiving:
                 break
             taken += some
             check_space(self._address, 0)
-            expected = {step.session_id: step for step in some}
+            unfit = [step for step in some if step.session_id in self._unfit]
+            portion.lost += [Lost(step, Outcome.FAILED, self._unfit[step.session_id]) for step in unfit]
+            expected = {step.session_id: step for step in some if step.session_id not in self._unfit}
             for whole in self._reader.whole(list(expected)):
                 step = expected.pop(whole.session.id)
                 if whole.session.version != step.version:
-                    portion.lost.append((step, Outcome.CHANGED))
+                    portion.lost.append(Lost(step, Outcome.CHANGED))
                     continue
                 writer = writer or unsealed.enter_context(self._archive.segment())
-                writer.add(whole.session, whole.items)
+                self._add(writer, whole)
                 covered.append(step)
-            portion.lost += [(step, Outcome.MISSING) for step in expected.values()]
+            portion.lost += [Lost(step, Outcome.MISSING) for step in expected.values()]
         return portion, writer
+
+    def _add(self, writer: SegmentWriter, whole: WholeSession) -> None:
+        try:
+            writer.add(whole.session, whole.items)
+        except ItemTooLarge as error:
+            self._unfit[whole.session.id] = error.message
+            raise
 
     def _take(self, steps: Iterator[Step]) -> list[Step]:
         """The next few: first those that come again."""

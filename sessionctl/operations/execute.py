@@ -94,6 +94,7 @@ def apply_plan(
         times=progress.times(plan.header.select_s),
         retries=progress.retries,
         named_skipped=progress.named_skipped,
+        failed=progress.failed,
         archive=run.archive,
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
@@ -186,8 +187,8 @@ class _Run:
                     return ending
                 self._note_when_due()
                 continue
-            for step, outcome in portion.lost:
-                self.progress.count([step], [outcome], self.terms.named)
+            for step, outcome, why in portion.lost:
+                self.progress.count([step], [outcome], self.terms.named, why)
             ending = self._portion(portion)
             if archiving and self.in_doubt:
                 archiving.settle(self.store)

@@ -11,6 +11,8 @@ from sessionctl.core.model import Outcome, Spent
 from sessionctl.core.plan import Step, Totals
 from sessionctl.core.report import Times
 
+_FAILED_NAMED = 100
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
@@ -19,12 +21,14 @@ class Progress:
     ``batch_s`` is how long the latest batch took, ``pause_s`` the pause after it. ``waiting`` says what the
     run waits for at this moment, None while it works. ``spent`` is what the store says of the batches so
     far, ``paused_s`` the sum of all pauses and of batches that had to be tried again; both in seconds.
+    ``failed`` are the first of the sessions that failed alone, each with the reason.
     """
 
     planned: Totals
     removed: Totals = field(default_factory=Totals)
     skipped: Counter[Outcome] = field(default_factory=Counter)
     named_skipped: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
     attempted: Totals = field(default_factory=Totals)
     batch_s: float = 0.0
     pause_s: float = 0.0
@@ -34,8 +38,10 @@ class Progress:
     paused_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
-    def count(self, batch: Sequence[Step], outcomes: Sequence[Outcome], named: frozenset[str]) -> None:
-        """Add what became of a batch, by the plan's values of the sessions whose version held."""
+    def count(
+        self, batch: Sequence[Step], outcomes: Sequence[Outcome], named: frozenset[str], why: str | None = None
+    ) -> None:
+        """Add what became of a batch, by the plan's values of the sessions whose version held; ``why`` any failed."""
         removed, others = [], []
         for step, outcome in zip(batch, outcomes, strict=True):
             if outcome is Outcome.DONE:
@@ -44,6 +50,8 @@ class Progress:
                 others.append(step)
                 self.skipped[outcome] += 1
                 self.named_skipped += step.session_id in named and outcome is not Outcome.MISSING
+                if outcome is Outcome.FAILED and len(self.failed) < _FAILED_NAMED:
+                    self.failed[step.session_id] = why or "the database refused"
         done = totals_of(removed)
         self.removed += done
         self.attempted += done + totals_of(others) if others else done

@@ -16,7 +16,7 @@ from sessionctl.archive.codecs import Compression
 from sessionctl.archive.reader import verify
 from sessionctl.archive.segments import segments
 from sessionctl.archive.writer import Pipe, RunArchive, SegmentWriter, create_archive
-from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable
+from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, ItemTooLarge
 
 
 def mode(path: Path) -> int:
@@ -154,7 +154,7 @@ def test_an_item_too_large_for_a_line(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(form, "MAX_LINE", 1 << 20)
     items = [item(1, '"' + "a" * 900_000 + '"'), item(2, '"' + "a" * 900_000 + '"')]
     archive(tmp_path / "fits", [(session(), items)])
-    with pytest.raises(form.ItemTooLarge), create_archive(str(tmp_path / "a"), header()) as writer:
+    with pytest.raises(ItemTooLarge), create_archive(str(tmp_path / "a"), header()) as writer:
         writer.add(session(), [item(1, '"' + "é" * 600_000 + '"')])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pexpect
@@ -53,6 +55,34 @@ class TestReport:
         assert names.splitlines() == ["s09", "s10", "s11"]
         lines = in_process("purge", "-s", store, "--older-than", "9d", "-n", "-o", "jsonl").text.splitlines()
         assert [list(json.loads(line)) for line in lines] == [["store", "session_id", "items", "bytes"]] * 3
+
+    @pytest.mark.parametrize("form", ["table", "json"])
+    def test_what_no_archive_can_hold_is_told(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        import sessionctl.archive.format
+
+        monkeypatch.setattr(sessionctl.archive.format, "MAX_LINE", 9_000)
+        with contextlib.closing(sqlite3.connect(store)) as db, db:
+            db.execute(
+                "UPDATE agent_messages SET message_data = ? WHERE session_id = 's09'", ('"' + "x" * 9_000 + '"',)
+            )
+        done = in_process(
+            "purge", "-s", store, "--older-than", "6d", "--yes", "--archive", tmp_path / "archive", "-o", form
+        )
+        assert done.status == 3, done.said
+        why = "an item is larger than the 8.79 KiB that a line of an archive can hold"
+        if form == "json":
+            assert done.json["failed"] == [{"session_id": "s09", "why": why}]
+            assert (done.json["removed"]["sessions"], done.json["skipped"]["failed"]) == (5, 1)
+        else:
+            assert "skipped     1 failed" in done.text
+            assert f"failed      s09: {why}" in done.text
+        assert ids_in(store) == {"s09", *(f"s{n:02}" for n in range(6))}
+        assert in_process("export", "-s", store, "--out", tmp_path / "x.jsonl", "--format", "archive").status == 1
+        told = in_process("export", "-s", store, "--out", tmp_path / "x.jsonl", "--format", "archive").said
+        assert "session 's09'" in told
+        assert why in told
 
     def test_the_table_says_the_same(self, store: Path) -> None:
         done = in_process("purge", "-s", store, "--older-than", "6d", "--yes")

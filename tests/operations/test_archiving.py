@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from operations.striking import SESSIONS, Killed, Points, World, content, worlds
 from small_disks import fill_up
 
+from sessionctl.archive import format as form
 from sessionctl.core.model import Outcome
 from sessionctl.core.report import Stopped
 from sessionctl.errors import AccessRefused, ArchiveUnavailable, LedgerUnavailable, SessionctlError, StoreUnavailable
@@ -220,6 +222,27 @@ def test_reading_that_fails_twice_forgets_no_session(places: Callable[[], World]
     report = world.purge(Points(("whole", 1), strike))
     assert (len(times), report.retries, report.removed.sessions) == (2, 2, SESSIONS)
     comes_back(world)
+
+
+@pytest.mark.parametrize("large", [("s00",), ("s03", "s04"), ("s05",), tuple(f"s{number:02}" for number in range(6))])
+def test_items_too_large_for_an_archive(
+    places: Callable[[], World], monkeypatch: pytest.MonkeyPatch, large: tuple[str, ...]
+) -> None:
+    """Their sessions are passed over and told; what was in the same segment goes all the same."""
+    monkeypatch.setattr(form, "MAX_LINE", 10_000)
+    world = places()
+    for name in large:
+        world.store.append(name, "x" * 10_000, "after")
+    world.store.advance(timedelta(days=2))
+    world.before = content(world.store)
+    report = world.purge()
+    assert (report.stopped, report.removed.sessions, report.exit_code) == (Stopped.DONE, SESSIONS - len(large), 3)
+    assert (report.skipped[Outcome.FAILED], set(report.failed)) == (len(large), set(large))
+    assert all("larger than the 9.77 KiB" in why for why in report.failed.values())
+    assert content(world.store).keys() == set(large)
+    assert {name for name, *_ in world.covered()} == world.before.keys() - set(large)
+    world.undo()
+    assert content(world.store) == world.before
 
 
 def test_a_disk_below_its_floor_in_mid_run(
