@@ -7,10 +7,11 @@ its last segment; whoever looks next settles it, by what the store still has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sessionctl.archive.places import Place, place
-from sessionctl.core.record import StoredItem
+from sessionctl.core.record import StoredItem, instant
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, UsageError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.put_back import Case, Placing, Whole, portions
@@ -36,14 +37,24 @@ def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing
 def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None) -> Case:
     if there is None:
         return Case.BACK
-    if there == archived:
+    # Only appended to: it was never away, or was put back, be it under other keys, and went on since.
+    if there == archived or (archived and _told(there[: len(archived)]) == _told(archived)):
         return Case.ALREADY
     keys = [item.key for item in archived]
     newest = max((key for key in keys if isinstance(key, int)), default=0)
-    if all(isinstance(item.key, int) and item.key > newest for item in there):
-        return Case.FRONT
-    # Only appended to: it was never away, or was put back and went on since.
-    return Case.ALREADY if there[: len(archived)] == archived else Case.REFUSED
+    is_newer = all(isinstance(item.key, int) and item.key > newest for item in there)
+    return Case.FRONT if is_newer else Case.REFUSED
+
+
+def _told(items: Iterable[StoredItem]) -> list[tuple[object, str]]:
+    """What of items stays the same under whatever keys: texts, and times to the second where there are any."""
+    times = ((instant(item.stored_at, item.at), item) for item in items)
+    return [(at.replace(microsecond=0) if at else item.key, item.text) for at, item in times]
+
+
+def cases_anew(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing]:
+    """The same for sessions that could not be put as they were: their keys may be those of other rows by now."""
+    return [replace(placing, exact=placing.case is not Case.BACK) for placing in cases(store, some, segment)]
 
 
 def settle(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]) -> tuple[Segment, ...]:

@@ -1,7 +1,8 @@
 """Undo a run: put back what it removed, where it was, from its archive.
 
 Only what the run itself removed comes back: what the application deleted stays deleted. A session that was
-begun anew since gets its items back in front of the new ones. What can be put in place neither way is refused.
+begun anew since gets its items back in front of the new ones; one whose keys are those of other rows by now
+gets new ones. What can be put in place in none of these ways is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.patience import Trouble
-from sessionctl.operations.placing import cases, file_of
+from sessionctl.operations.placing import cases, cases_anew, file_of
 from sessionctl.operations.put_back import Case, Tally, portions, put_patiently
 from sessionctl.stores.base import Store
 
@@ -56,13 +57,14 @@ def put_back(
     """
     trouble = Trouble()
     for segment in segments:
-        returned, look = list(segment.returned), partial(cases, store, segment=segment)
+        returned = list(segment.returned)
+        look, again = (partial(find, store, segment=segment) for find in (cases, cases_anew))
         try:
             noted = time.monotonic()
             for some in portions(file_of(run, segment)):
                 if stop:
                     return
-                placed = put_patiently(store, some, look, trouble, stop, hold)
+                placed = put_patiently(store, some, look, trouble, stop, hold, again=again)
                 for placing in placed:
                     done.count(placing)
                 returned += [p.session.id for p in placed if p.case.is_writing or p.case is Case.ALREADY]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from acceptance.transcripts import MYSQL, POSTGRESQL, SQLITE, load, read_transcripts
-from operating import in_process, running, wait_for
+from operating import in_process, ledger_file, running, wait_for
 from sdk_cases import CASES, CaseMaker, PostgresCase, SdkCase, SqliteCase, fill, made
 from soak.forker import forker
 from soak.killing import killed
@@ -23,6 +24,11 @@ from sessionctl.testing.case import turn, user
 NAMES = ("sqlite", "sqlite-sqlalchemy", "sqlite-advanced", "postgresql", "mariadb")
 MAKERS = [maker for maker in CASES if maker.name in NAMES]
 BACK = [user("I am back")]
+_AT = "TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL"
+OWN_TABLES = (
+    f"CREATE TABLE agent_sessions (session_id VARCHAR PRIMARY KEY, created_at {_AT}, updated_at {_AT})",
+    f"CREATE TABLE agent_messages (id INTEGER PRIMARY KEY, session_id VARCHAR, message_data TEXT, created_at {_AT})",
+)
 GENERATIONS = "session_clear_generations"  # they count deletions and never go back
 
 
@@ -79,26 +85,28 @@ def test_real_transcripts_come_back_to_the_byte(case: SdkCase, tmp_path: Path) -
 
 
 def test_what_the_application_did_between_is_kept(case: SdkCase, tmp_path: Path) -> None:
-    """Its user came back; it was begun anew and cleared; rows of others stand under its keys; and nothing at all."""
-    names = ["back", "cleared", "blocked", "quiet"]
+    """Its user came back; it was begun anew and cleared; rows of others, and other rows of its own, stand under
+    its keys; and nothing at all."""
+    names = ["back", "cleared", "moved", "blocked", "quiet"]
     for name in names:
         fill(case, [name], turn(3), idle=timedelta(days=60))
     fill(case, ["live"], turn(1), idle=timedelta(days=1))
     before = {name: case.read(name) for name in names}
-    [(key, *_)] = case.execute("SELECT min(id) FROM agent_messages WHERE session_id = ?", "blocked")
+    keys = dict(case.execute("SELECT session_id, min(id) FROM agent_messages GROUP BY session_id"))
     run_id = purged(case, tmp_path / "archive")
     case.write("back", BACK)
     case.write("cleared", BACK)
     case._call("cleared", lambda session: session.clear_session())
-    case.execute("INSERT INTO agent_sessions (session_id) VALUES ('theirs')")
-    case.execute("INSERT INTO agent_messages (id, session_id, message_data) VALUES (?, 'theirs', '{}')", key)
+    for name, place in (("theirs", "moved"), ("blocked", "blocked")):
+        case.execute("INSERT INTO agent_sessions (session_id) VALUES (?)", name)
+        case.execute("INSERT INTO agent_messages (id, session_id, message_data) VALUES (?, ?, '{}')", keys[place], name)
 
     report = undone(case, run_id, status=3)
-    assert (report["restored"]["sessions"], report["refused"]) == (3, ["blocked"])
+    assert (report["restored"]["sessions"], report["refused"]) == (4, ["blocked"])
     assert case.read("back") == before["back"] + BACK
-    assert (case.read("cleared"), case.read("quiet")) == (before["cleared"], before["quiet"])
-    assert case.read("blocked") == []
-    assert case.texts("theirs") == ["{}"]
+    for name in ("cleared", "moved", "quiet"):
+        assert case.read(name) == before[name]
+    assert case.texts("theirs") == case.texts("blocked") == ["{}"]
     case.write("back", turn(4))
     assert case.read("back") == [*before["back"], *BACK, *turn(4)]
 
@@ -106,6 +114,38 @@ def test_what_the_application_did_between_is_kept(case: SdkCase, tmp_path: Path)
     again = undone(case, run_id, status=3)
     assert (again["restored"]["sessions"], again["refused"]) == (0, ["blocked"])
     assert case.read("quiet") == []
+
+
+def test_keys_that_are_given_again(tmp_path: Path, home: Path) -> None:
+    """Tables of the application's own migrations, without AUTOINCREMENT: what is new takes the keys of what went."""
+    [maker] = [maker for maker in CASES if maker.name == "sqlite-sqlalchemy"]
+    with made(maker, _Place(tmp_path)) as case:
+        for statement in OWN_TABLES:
+            case.execute(statement)
+        names = [f"s{number}" for number in range(5)]
+        for number, name in enumerate(names):
+            fill(case, [name], turn(number), idle=timedelta(days=60))
+        before = {name: case.read(name) for name in names}
+        keys = {key for (key,) in case.execute("SELECT id FROM agent_messages")}
+        run_id = purged(case, tmp_path / "archive")
+        for name in ("s1", "new"):
+            case.write(name, turn(9))
+        assert {key for (key,) in case.execute("SELECT id FROM agent_messages")} < keys
+
+        report = undone(case, run_id, status=3)
+        assert (report["restored"]["sessions"], report["refused"]) == (4, ["s1"])
+        now = {**before, "s1": turn(9), "new": turn(9)}
+        assert {name: case.read(name) for name in now} == now
+
+        with closing(sqlite3.connect(ledger_file(home))) as db, db:  # as after a kill before this was recorded
+            db.execute("UPDATE segments SET returned = '[]'")
+        case.write("s4", BACK)
+        assert undone(case, run_id, status=3)["restored"]["sessions"] == 0
+        now["s4"] = before["s4"] + BACK
+        assert {name: case.read(name) for name in now} == now
+        assert in_process("restore", tmp_path / "archive", "-s", address(case), "--id", "s1", "--as", "s1-before",
+                          "--yes").status == 0  # fmt: skip
+        assert case.read("s1-before") == before["s1"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
