@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
+from typing import NamedTuple
 
 from sessionctl.core.record import SessionRecord, StoredItem
 
@@ -37,7 +38,7 @@ class SessionRef:
     ``updated_at`` is the time of the last append by the store's clock (every SDK release sets it on
     ``add_items``, none on ``pop_item``); None where the store does not say, and then no time selector
     matches. ``bytes`` is the sum of octets of the stored texts. ``version`` is opaque and differs after
-    any append, pop or rewrite.
+    any append, pop or removal; a text that sessionctl replaced does not show in it.
     """
 
     id: str
@@ -266,7 +267,40 @@ class Delete:
     version: str
 
 
-Change = Delete
+class Span(NamedTuple):
+    """The ``items`` items of a session whose keys are ``first``, ``last`` or between them: one at least."""
+
+    first: int
+    last: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """Take items out of a session and replace the texts of others. The session stays, and so do all stamps.
+
+    Only if every span still holds exactly its items and every item to be replaced is there; and, where
+    ``version`` is given, only if the session still is at it. Without a version appends do not matter: keys
+    are never given twice and the SDK never changes a text, so the same keys and as many of them are what was
+    read, and the head of a session can be trimmed while its tail grows. ``core.spans`` makes spans of keys.
+
+    ``replace`` are (key, new stored text) of items outside of the spans; they keep key, stamp and place.
+    Where a session has branches the items leave the main one, and those that another branch holds too are
+    kept for that.
+    """
+
+    session_id: str
+    version: str | None = None
+    remove: tuple[Span, ...] = ()
+    replace: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Items removed or replaced."""
+        return sum(span.items for span in self.remove) + len(self.replace)
+
+
+Change = Delete | Rewrite
 
 
 class Onto(Enum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sessionctl.core.model import Effect, Hazard, Outcome, Preflight
+from sessionctl.core.model import Change, Delete, Effect, Hazard, Outcome, Preflight, Rewrite
 from sessionctl.core.units import exact_duration
 
 SHARE_GUARD_FROM = 20
@@ -37,13 +37,27 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One session to delete, as it was when the plan was made."""
+    """One session to change, as it was when the plan was made: to delete, or to ``rewrite``.
+
+    ``items`` and ``bytes`` are what the change takes away.
+    """
 
     session_id: str
     version: str
     items: int
     bytes: int
     last_activity: datetime | None = None
+    rewrite: Rewrite | None = None
+
+    @property
+    def change(self) -> Change:
+        """What the store is told."""
+        return self.rewrite or Delete(session_id=self.session_id, version=self.version)
+
+    @property
+    def rows(self) -> int:
+        """Rows that the change touches: items, and the session's own."""
+        return 1 + (self.items if self.rewrite is None else self.rewrite.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

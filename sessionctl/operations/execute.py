@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sessionctl.core.limits import LagLimit, Limits
-from sessionctl.core.model import Delete, Guard, Outcome
+from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.pacing import Pacer
 from sessionctl.core.plan import Plan, Step, Totals
 from sessionctl.core.report import Report, Stopped, counts_json
@@ -114,8 +114,7 @@ def _recorded(report: Report, ledger: Ledger) -> Report:
 
 
 def _rows_of(batch: Sequence[Step]) -> int:
-    """The rows these sessions take: their items and their own."""
-    return sum(step.items + 1 for step in batch)
+    return sum(step.rows for step in batch)
 
 
 class _Steps:
@@ -129,7 +128,7 @@ class _Steps:
         """Sessions of ``rows`` rows together, at least one session if there is one, and ``sessions`` at most."""
         batch: list[Step] = []
         while len(batch) < sessions and (step := self._ahead.popleft() if self._ahead else next(self._left, None)):
-            rows -= _rows_of((step,))
+            rows -= step.rows
             if batch and rows < 0:
                 self._ahead.appendleft(step)
                 break
@@ -279,8 +278,7 @@ class _Run:
     def _apply(self, batch: list[Step]) -> None:
         """One transaction; the pacer learns from what it took."""
         before, started = replace(self.store.spent), time.monotonic()
-        changes = [Delete(session_id=step.session_id, version=step.version) for step in batch]
-        outcomes = self.store.apply(changes, self.terms.guard)
+        outcomes = self.store.apply([step.change for step in batch], self.terms.guard)
         spent = self.store.spent.since(before)
         self.progress.count(batch, outcomes, self.terms.named)
         for step, outcome in zip(batch, outcomes, strict=True):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self, cast
 
+from sessionctl.core.model import Rewrite, Span
 from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.errors import SessionctlError
 
@@ -37,7 +38,10 @@ class Spool:
     def add(self, step: Step) -> None:
         """Append a step. Raises SessionctlError where the plan outgrows memory and the disk does not take it."""
         at = step.last_activity.timestamp() if step.last_activity else None
-        line = json.dumps([step.session_id, step.version, step.items, step.bytes, at]).encode() + b"\n"
+        told = [step.session_id, step.version, step.items, step.bytes, at]
+        if step.rewrite is not None:
+            told.append([step.rewrite.version, step.rewrite.remove, step.rewrite.replace])
+        line = json.dumps(told).encode() + b"\n"
         self._digest.update(line)
         with self._disk():
             self._file.write(line)
@@ -52,9 +56,12 @@ class Spool:
         with self._disk():
             self._file.seek(0)
         while lines := self._file.readlines(_READ_AT_ONCE):
-            for session_id, version, items, size, at in json.loads(b"[" + b",".join(lines) + b"]"):
+            for session_id, version, items, size, at, *rewrite in json.loads(b"[" + b",".join(lines) + b"]"):
                 last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
-                yield Step(session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity)
+                yield Step(
+                    session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity,
+                    rewrite=_rewrite(session_id, *rewrite[0]) if rewrite else None,
+                )  # fmt: skip
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -66,6 +73,17 @@ class Spool:
     def close(self) -> None:
         """The steps are gone after this."""
         self._file.close()
+
+
+def _rewrite(
+    session_id: str, version: str | None, remove: Iterable[Iterable[int]], replace: Iterable[tuple[int, str]]
+) -> Rewrite:
+    return Rewrite(
+        session_id=session_id,
+        version=version,
+        remove=tuple(Span(*span) for span in remove),
+        replace=tuple((key, text) for key, text in replace),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import Any
 from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sessionctl.core.model import Change, Guard, Outcome
-from sessionctl.errors import SessionctlError, StoreUnavailable
+from sessionctl.core.model import Change, Guard, Outcome, Rewrite
+from sessionctl.errors import SessionctlError, StoreUnavailable, Unsupported
 from sessionctl.stores._sql_values import EPOCH, chunked, version_of
 from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
@@ -95,6 +95,8 @@ class SqlStore(SqlWholeStore):
         self._refuse_if_frozen()
         if not changes:
             return ()
+        if any(isinstance(change, Rewrite) for change in changes):
+            raise Unsupported(f"items of {self.address} cannot be removed yet")
         try:
             try:
                 return self._attempt(changes, guard, one_by_one=False)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sessionctl.core.model import Span
 from sessionctl.core.record import StoredItem
 from sessionctl.stores._sqlite_layout import quoted
 from sessionctl.stores._sqlite_values import bound
@@ -19,6 +20,11 @@ STRUCTURE = "message_structure"
 GENERATIONS = "session_clear_generations"
 _MAIN = "main"
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
+_EMPTY_TURNS = (
+    f"{_MINE} AND branch_id = '{_MAIN}' AND user_turn_number BETWEEN ? AND ? AND NOT EXISTS ("
+    "SELECT 1 FROM message_structure v WHERE v.session_id = turn_usage.session_id "
+    "AND v.branch_id = turn_usage.branch_id AND v.user_turn_number = turn_usage.user_turn_number)"
+)
 _NAMED_BY_TYPE = frozenset(
     {
         "apply_patch_call",
@@ -107,6 +113,36 @@ def only_main(connection: sqlite3.Connection, session_id: str) -> bool:
     """Has the session no branch but the main one?"""
     other = f"SELECT 1 FROM message_structure {_MINE} AND branch_id <> ? LIMIT 1"
     return connection.execute(other, (bound(session_id), _MAIN)).fetchone() is None
+
+
+def forget(connection: sqlite3.Connection, tables: frozenset[str], session_id: str, span: Span) -> int:
+    """Take a span's items out of the main branch, as the SDK's pop does: with the usage of turns that are empty then.
+
+    Returns how many of the items another branch still holds.
+    """
+    me = bound(session_id)
+    on_main = f"{_MINE} AND branch_id = '{_MAIN}'"
+    if "branch_reservations" in tables:  # the id of a branch stays its own when nothing is left of it
+        connection.execute(
+            "INSERT OR IGNORE INTO branch_reservations (session_id, branch_id) VALUES (CAST(? AS TEXT), ?)", (me, _MAIN)
+        )
+    mine = f"{on_main} AND message_id BETWEEN ? AND ?"
+    values = (me, span.first, span.last)
+    turns = f"SELECT min(user_turn_number), max(user_turn_number) FROM message_structure {mine}"
+    first, last = connection.execute(turns, values).fetchone()
+    connection.execute(f"DELETE FROM message_structure {mine}", values)
+    if "turn_usage" in tables:
+        connection.execute(f"DELETE FROM turn_usage {_EMPTY_TURNS}", (me, first, last))
+    held = f"SELECT count(DISTINCT message_id) FROM message_structure {_MINE} AND message_id BETWEEN ? AND ?"
+    return int(connection.execute(held, values).fetchone()[0])
+
+
+def reclassify(connection: sqlite3.Connection, session_id: str, key: int, data: str) -> None:
+    """The item has the text ``data`` now: its rows say what the SDK would say of it."""
+    connection.execute(
+        f"UPDATE message_structure SET message_type = ?, tool_name = ? {_MINE} AND message_id = ?",
+        (*_classified(data), bound(session_id), key),
+    )
 
 
 def _classified(data: str) -> tuple[str, str | None]:

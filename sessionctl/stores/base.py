@@ -6,7 +6,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
   credentials and hot standbys are enough.
 * Everything is streamed: memory does not grow with the store.
 * Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
-* ``apply`` takes sessions away and only ``operations.execute`` calls it; ``put`` puts some in and only
+* ``apply`` takes sessions or items away and only ``operations.execute`` calls it; ``put`` puts some in and only
   ``operations.put_back`` calls it. ``hold`` and ``release`` change nothing but sessionctl's own table of holds.
   No other method changes anything.
 * Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,
@@ -145,9 +145,11 @@ class Store(ABC):
         """Make ``changes`` in one atomic step and say, in their order, what became of each.
 
         In the same step each session is looked at again: MISSING if it is gone, HELD if a hold is over it
-        (read in this step too), CHANGED if its version is not the change's, ACTIVE if its latest sign of life
-        is within ``guard.min_idle`` of the store's clock or someone has it locked, FAILED if the store refused
-        this one alone. Only the others are changed (DONE), and of those nothing is left behind.
+        (read in this step too), CHANGED if it is not as the change has it (``Delete.version``, ``Rewrite``),
+        ACTIVE if its latest sign of life is within ``guard.min_idle`` of the store's clock or someone has it
+        locked, FAILED if the store refused this one alone. Only the others are changed (DONE): of a session
+        deleted nothing is left behind, one rewritten keeps all but what the change says, its stamps too.
+        Of several changes to one session only the first is made.
 
         One attempt: whoever calls decides whether to try again after an error that is ``transient``. An
         error means that nothing was changed, unless the connection broke while committing; then the

@@ -30,7 +30,9 @@ from sessionctl.core.model import (
     Preflight,
     Put,
     Recheck,
+    Rewrite,
     SessionRef,
+    Span,
     StoreInfo,
     Usage,
     Volume,
@@ -180,10 +182,27 @@ class MemoryStore(Store):
             outcome = verdict
             if verdict is Outcome.DONE and change.session_id in self.refuses:
                 outcome = Outcome.FAILED
-            elif verdict is Outcome.DONE and self._kept.pop(change.session_id, None) is None:
-                outcome = Outcome.MISSING  # named twice
+            elif verdict is Outcome.DONE and isinstance(change, Rewrite):
+                outcome = self._rewrite(change)
+            elif verdict is Outcome.DONE:
+                del self._kept[change.session_id]
             outcomes.append(outcome)
         return outcomes
+
+    def _rewrite(self, change: Rewrite) -> Outcome:
+        kept = self._kept[change.session_id]
+        texts = dict(change.replace)
+        held = [sum(_is_in(span, item) for item in kept.items) for span in change.remove]
+        present = {item.key for item in kept.items}
+        if held != [span.items for span in change.remove] or not present.issuperset(texts):
+            return Outcome.CHANGED
+        kept.items = [
+            replace(item, text=texts[item.key]) if isinstance(item.key, int) and item.key in texts else item
+            for item in kept.items
+            if not any(_is_in(span, item) for span in change.remove)
+        ]
+        kept.change = next(self._changes)
+        return Outcome.DONE
 
     def holds(self) -> Iterator[Hold]:
         return iter(list(self._holds))
@@ -237,6 +256,10 @@ class MemoryStore(Store):
             newest_item_at=kept.items[-1].created_at if kept.items else None,
             version=str(kept.change),
         )
+
+
+def _is_in(span: Span, item: Item) -> bool:
+    return isinstance(item.key, int) and span.first <= item.key <= span.last
 
 
 def _may_go_in_front(put: Put, there: _Kept) -> bool:

@@ -24,6 +24,7 @@ from sessionctl.core.model import (
     Census,
     Change,
     Cursor,
+    Delete,
     Guard,
     Item,
     Order,
@@ -32,6 +33,7 @@ from sessionctl.core.model import (
     Preflight,
     Put,
     Recheck,
+    Rewrite,
     SessionRef,
     StoreInfo,
     Usage,
@@ -48,6 +50,7 @@ from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
+from sessionctl.stores._sqlite_rewrite import rewrite_sessions
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
@@ -226,16 +229,23 @@ class Adapter(HoldsInFile):
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
             held = held_among(connection, ids, guard.named, now)
             outcomes = verdicts(changes, present, now - guard.min_idle, held)
-            doomed = [c.session_id for c, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
+            allowed = [change for change, outcome in zip(changes, outcomes, strict=True) if outcome is Outcome.DONE]
+            doomed = [change.session_id for change in allowed if isinstance(change, Delete)]
             given_back = give_back(connection, self._layout, ids_of(due))
             checked = time.monotonic()
             refused = delete_sessions(connection, self._layout, doomed, one_by_one=one_by_one)
+            rewrites = [change for change in allowed if isinstance(change, Rewrite)]
+            undone = dict.fromkeys(refused, Outcome.FAILED)
+            undone |= rewrite_sessions(connection, self._layout, rewrites, one_by_one=one_by_one)
             self.spent.check += checked - locked
             self.spent.delete += time.monotonic() - checked
         self._recent.looked_at(due, given_back)
         if self._layout.flavour == "SQLAlchemySession":  # the others insert the row themselves, in one transaction
             self._recent.add([session_id for session_id in doomed if session_id not in refused])
-        return [Outcome.FAILED if id_ in refused else outcome for id_, outcome in zip(ids, outcomes, strict=True)]
+        return [
+            undone.get(change.session_id, outcome) if outcome is Outcome.DONE else outcome
+            for change, outcome in zip(changes, outcomes, strict=True)
+        ]
 
     def settle(self) -> int:
         if due := self._recent.due(everything=True):

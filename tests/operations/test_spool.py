@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,11 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionctl.core.model import Rewrite, Span
 from sessionctl.core.plan import Step
 from sessionctl.errors import SessionctlError
 from sessionctl.operations.spool import Spool
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)  # lone surrogates too
+keys = st.integers(0, 2**63 - 1)
+rewrites = st.builds(
+    Rewrite,
+    session_id=st.just(""),
+    version=st.none() | any_text,
+    remove=st.lists(st.builds(Span, keys, keys, keys), max_size=3).map(tuple),
+    replace=st.lists(st.tuples(keys, any_text), max_size=3).map(tuple),
+)
 steps = st.builds(
     Step,
     session_id=any_text,
@@ -21,7 +31,8 @@ steps = st.builds(
     items=st.integers(0, 10**9),
     bytes=st.integers(0, 10**12),
     last_activity=st.none() | st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - its bounds
-)
+    rewrite=st.none() | rewrites,
+).map(lambda step: replace(step, rewrite=step.rewrite and replace(step.rewrite, session_id=step.session_id)))
 
 
 @given(st.lists(steps, max_size=20))
