@@ -10,6 +10,7 @@ from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped, Times
+from sessionctl.core.tokens import estimate_tokens
 from sessionctl.core.units import exact_duration, format_age, format_minute, format_second, format_size
 
 _SHOWN = 10
@@ -33,6 +34,15 @@ def totals_text(totals: Totals) -> str:
     return f"{totals.sessions:,} sessions, {totals.items:,} items, {format_size(totals.bytes)}"
 
 
+def removed_text(report: Report) -> str:
+    """As ``totals_text``; of sessions that stay, what they lose."""
+    removed = report.removed
+    if not report.keeps_sessions:
+        return totals_text(removed)
+    tokens = f"about {estimate_tokens(removed.bytes):,} tokens (estimate)"
+    return f"{removed.items:,} items, {format_size(removed.bytes)}, {tokens} from {removed.sessions:,} sessions"
+
+
 def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = False) -> None:
     """What would change, where, and why: the header, then the first steps."""
     console = out.err if to_stderr else out.console
@@ -53,14 +63,18 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     yield f"  store time  {format_second(header.store_time)}, {header.sessions_in_store:,} sessions in the store"
     for clause in header.criteria or ("every session",):
         yield f"  selects     {clause}"
+    for clause in header.terms:
+        yield f"  leaves      {clause}"
     yield f"  matches     {totals_text(header.matched)}"
+    if header.keeps_sessions:
+        yield f"  fits        {header.unchanged:,} sessions already"
     if header.active:
         yield f"  skips       {header.active:,} active within {exact_duration(header.min_idle)}"
     if header.held:
         yield f"  skips       {header.held:,} held: sessionctl hold list shows why"
     if header.missing:
         yield f"  missing     {header.missing:,} of the named sessions"
-    yield f"  removes     {totals_text(foreseen.removed)}"
+    yield f"  removes     {removed_text(foreseen)}"
     if foreseen.remaining:
         yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
     yield from _preflight_lines(header, foreseen.forecast)
@@ -130,7 +144,7 @@ def _report_lines(report: Report) -> Iterator[str]:
     why = f" ({report.why})" if report.why and not report.error else ""
     yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}{why}"
     yield f"  matched     {totals_text(report.matched)}"
-    yield f"  removed     {totals_text(report.removed)} in {seconds:.2f}s{_rate(report)}"
+    yield f"  removed     {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
     if report.removed.sessions:
         yield f"  time        {_times(report.times)}"
     if report.retries:

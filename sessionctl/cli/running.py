@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +30,6 @@ from sessionctl.operations.archiving import archiving_of
 from sessionctl.operations.dry_run import foresee, known_pace
 from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.placing import settle_cut_off
-from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.visiting import Visit
 from sessionctl.stores import open_store
@@ -39,9 +38,10 @@ from sessionctl.stores.base import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A change as the user asked for it."""
+    """A change as the user asked for it; ``plan`` makes the plan for a store, spooled into ``spool_directory``."""
 
     command: str
+    plan: Callable[..., SpooledPlan]
     selector: Selector
     limits: Limits
     consent: Consent
@@ -93,7 +93,7 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
 
 def _plan(job: Job, store: Store) -> Iterator[tuple[StoreAddress, SpooledPlan]]:
     directory = None if job.consent.dry_run else private_directory(state_dir(current().env))
-    yield store.address, plan_purge(store, job.selector, min_idle=job.safety.min_idle, spool_directory=directory)
+    yield store.address, job.plan(store, spool_directory=directory)
 
 
 def _refusals(job: Job, plans: Sequence[Planned]) -> tuple[str, ...]:
@@ -140,15 +140,22 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if not job.consent.yes:
         for plan in plans:
             show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
-    sessions = sum(plan.header.planned.sessions for plan in plans)
     where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
     archives = {plan.archive for plan in plans}
     back = "This cannot be undone."
     if None not in archives:
         back = f"They go to {', '.join(sorted(filter(None, archives)))} first."
-    if not out.confirm(f"Delete {sessions} sessions from {where}? {back}", yes=job.consent.yes):
+    if not out.confirm(f"{_question(plans)} {where}? {back}", yes=job.consent.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     return _applied(job, out, plans)
+
+
+def _question(plans: Sequence[Planned]) -> str:
+    """What is to be confirmed, up to the place."""
+    planned = sum((plan.header.planned for plan in plans), Totals())
+    if any(plan.header.keeps_sessions for plan in plans):
+        return f"Remove {planned.items} items from {planned.sessions} sessions in"
+    return f"Delete {planned.sessions} sessions from"
 
 
 def _applied(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
@@ -176,7 +183,7 @@ def _left(job: Job, plan: Planned, reports: Sequence[Report], seconds: float) ->
 
 
 def _foreseen(plan: Planned, limits: Limits, **facts: Any) -> Report:
-    pace = known_pace(Ledger.existing(_ledger_path()), plan.address.recorded)
+    pace = known_pace(Ledger.existing(_ledger_path()), plan.address.recorded, plan.header.command)
     return foresee(plan.plan, limits=limits, pace=pace, **facts)
 
 
@@ -188,7 +195,7 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
     header = planned.header
     run = new_run(
         header.command, planned.address.recorded, header.store_time, current().env,
-        reason=job.consent.reason, criteria=header.criteria, digest=header.digest,
+        reason=job.consent.reason, criteria=(*header.criteria, *header.terms), digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
     terms = Terms(guard=Guard(min_idle=job.safety.min_idle, named=named), limits=limits, named=named, stop=stop)
@@ -249,6 +256,7 @@ def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Repo
         remaining=header.planned.sessions,
         stopped=stopped,
         elapsed_s=0.0,
+        keeps_sessions=header.keeps_sessions,
         named_skipped=header.named_skipped,
         signal=signal,
     )

@@ -64,8 +64,9 @@ class Step:
 class PlanHeader:
     """All of a plan but its steps.
 
-    ``matched`` is what the selectors match, ``planned`` what is left of it without active and held sessions.
-    ``criteria`` are the selectors as clauses with absolute times. ``digest`` is the SHA-256 of the steps
+    ``matched`` is what the selectors match, ``planned`` what would be removed of the sessions that are neither
+    active nor held. ``criteria`` are the selectors as clauses with absolute times, ``terms`` say in the same way
+    what is done to each session; without any it is deleted. ``digest`` is the SHA-256 of the steps
     in their order. ``share_basis`` are the matched sessions that nobody named one by one, ``named_skipped``
     those that somebody did and that are active or held. ``select_s`` is how many seconds the plan took.
     """
@@ -86,12 +87,23 @@ class PlanHeader:
     named_skipped: int
     missing: int
     digest: str
+    terms: tuple[str, ...] = ()
     held: int = 0
     select_s: float = 0.0
     preflight: Preflight | None = None
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()
     frozen: str | None = None
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """Do the sessions stay, and only lose some of their items?"""
+        return bool(self.terms)
+
+    @property
+    def unchanged(self) -> int:
+        """Sessions to which nothing would be done, though they may be changed."""
+        return self.matched.sessions - self.planned.sessions - self.active - self.held
 
     @property
     def skipped(self) -> dict[Outcome, int]:

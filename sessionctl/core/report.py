@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Forecast, Totals
+from sessionctl.core.tokens import estimate_tokens
 
 SKIPS = (Outcome.ACTIVE, Outcome.HELD, Outcome.CHANGED, Outcome.FAILED, Outcome.MISSING)
 
@@ -51,6 +52,7 @@ class Times:
 class Report:
     """One store's part of a run. In a dry run ``removed`` is what would be removed.
 
+    ``keeps_sessions``: the sessions counted in ``removed`` stay, and only those items of theirs go.
     ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
     user named and that were skipped though they exist. ``failed`` are the first of the sessions that failed
     alone, each with the reason. ``why`` explains ``stopped`` in a sentence where
@@ -70,6 +72,7 @@ class Report:
     remaining: int
     stopped: Stopped
     elapsed_s: float
+    keeps_sessions: bool = False
     times: Times = Times()
     why: str | None = None
     retries: int = 0
@@ -90,6 +93,7 @@ class Report:
             "dry_run": self.dry_run,
             "run_id": self.run_id,
             **self.counts(),
+            **(_tokens(self.removed) if self.keeps_sessions else {}),
             "remaining": {"sessions": self.remaining},
             "archive": self.archive,
             "stopped": str(self.stopped),
@@ -106,8 +110,8 @@ class Report:
         }
 
     def counts(self) -> dict[str, Any]:
-        """Matched, removed and skipped, as the report and the ledger say them."""
-        return counts_json(self.matched, self.removed, self.skipped)
+        """Matched, removed, changed and skipped, as the report and the ledger say them."""
+        return counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions)
 
     @property
     def exit_code(self) -> int:
@@ -121,13 +125,20 @@ class Report:
         return 3 if self.named_skipped or self.skipped.get(Outcome.FAILED) else 0
 
 
-def counts_json(matched: Totals, removed: Totals, skipped: Mapping[Outcome, int]) -> dict[str, Any]:
-    """The counts as the contract's JSON has them."""
+def counts_json(
+    matched: Totals, removed: Totals, skipped: Mapping[Outcome, int], *, keeps_sessions: bool
+) -> dict[str, Any]:
+    """The counts as the contract's JSON has them; sessions that stay are not removed but changed."""
     return {
         "matched": _totals(matched),
-        "removed": _totals(removed),
+        "removed": _totals(replace(removed, sessions=0) if keeps_sessions else removed),
+        **({"changed": {"sessions": removed.sessions}} if keeps_sessions else {}),
         "skipped": {str(outcome): skipped.get(outcome, 0) for outcome in SKIPS},
     }
+
+
+def _tokens(removed: Totals) -> dict[str, Any]:
+    return {"tokens": {"removed": estimate_tokens(removed.bytes), "estimate": True}}
 
 
 def _totals(totals: Totals) -> dict[str, int]:
@@ -144,12 +155,14 @@ def combined_json(
     skipped = {outcome: sum(r.skipped.get(outcome, 0) for r in reports) for outcome in SKIPS}
     matched = sum((r.matched for r in reports), Totals())
     removed = sum((r.removed for r in reports), Totals())
+    keeps_sessions = any(r.keeps_sessions for r in reports)
     return {
         "command": command,
         "store": None,
         "dry_run": dry_run,
         "run_id": None,
-        **counts_json(matched, removed, skipped),
+        **counts_json(matched, removed, skipped, keeps_sessions=keeps_sessions),
+        **(_tokens(removed) if keeps_sessions else {}),
         "remaining": {"sessions": sum(r.remaining for r in reports)},
         "archive": None,
         "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),

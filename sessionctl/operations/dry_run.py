@@ -40,6 +40,7 @@ def foresee(
         stopped=Stopped.LIMIT if remaining else Stopped.DONE,
         why=f"--max-sessions {limits.max_sessions}" if remaining else None,
         elapsed_s=elapsed_s,
+        keeps_sessions=header.keeps_sessions,
         times=Times(select=header.select_s),
         named_skipped=header.named_skipped,
         forecast=forecast,
@@ -65,8 +66,8 @@ def forecast_of(header: PlanHeader, removed: Totals, limits: Limits, pace: float
     )
 
 
-def known_pace(ledger: Ledger | None, store: str) -> float | None:
-    """Rows a second of the newest run on ``store`` (a masked address) that says something about it."""
+def known_pace(ledger: Ledger | None, store: str, command: str) -> float | None:
+    """Rows a second of the newest run of ``command`` on ``store`` (a masked address) that says something about it."""
     try:
         runs = ledger.runs(limit=20, store=store) if ledger else ()
     except LedgerUnavailable:  # a run will say so; a forecast does without
@@ -74,7 +75,7 @@ def known_pace(ledger: Ledger | None, store: str) -> float | None:
     for run in runs:
         removed, elapsed = run.counts.get("removed", {}), run.counts.get("elapsed_s")
         rows = removed.get("items", 0) + removed.get("sessions", 0)
-        if elapsed and rows >= _ENOUGH_ROWS:
+        if run.command == command and elapsed and rows >= _ENOUGH_ROWS:
             return float(rows / elapsed)
     return None
 
@@ -84,6 +85,7 @@ def explained(header: PlanHeader, forecast: Forecast | None, refused: tuple[str,
     return {
         "store_time": format_time(header.store_time),
         "criteria": list(header.criteria),
+        **({"terms": list(header.terms), "unchanged": header.unchanged} if header.keeps_sessions else {}),
         "min_idle_s": header.min_idle.total_seconds(),
         "sessions_in_store": header.sessions_in_store,
         "digest": header.digest,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.pacing import Pacer
-from sessionctl.core.plan import Plan, Step, Totals
+from sessionctl.core.plan import Plan, PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Run
@@ -31,6 +31,11 @@ from sessionctl.stores.base import Store
 _LEDGER_EVERY_S = 1.0
 _LOOK_AGAIN_S = 0.5
 """While it waits for replicas."""
+_ATTEMPTS = 4
+"""At a session that keeps changing."""
+
+Revise = Callable[[Store, Step], Step | Outcome]
+"""What is to be done to a session that is not as its step has it; or what to count it as, if nothing is."""
 
 
 class Stop:
@@ -60,19 +65,21 @@ def apply_plan(
     ledger: Ledger,
     run: Run,
     archiving: Archiving | None = None,
+    revise: Revise | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. With ``archiving`` no session is removed that a sealed segment does not hold. ``observe`` is
+    changed. With ``archiving`` nothing is removed that a sealed segment does not hold. Sessions that changed
+    since the plan are left alone; with ``revise`` they are planned again and tried again, a few times. ``observe`` is
     called after every batch, and again and again while the run waits.
     """
     progress = Progress(planned=plan.header.planned)
     progress.skipped.update(plan.header.skipped)
     progress.named_skipped = plan.header.named_skipped
     ledger.begin(run)
-    running = _Run(store, terms, progress, ledger, run, observe, plan.header.matched)
+    running = _Run(store, terms, progress, ledger, run, observe, plan.header, revise)
     try:
         ending = running.through(plan, archiving)
         store.settle()
@@ -91,6 +98,7 @@ def apply_plan(
         stopped=ending.stopped,
         why=ending.why,
         elapsed_s=progress.elapsed_s,
+        keeps_sessions=plan.header.keeps_sessions,
         times=progress.times(plan.header.select_s),
         retries=progress.retries,
         named_skipped=progress.named_skipped,
@@ -163,12 +171,15 @@ class _Run:
     ledger: Ledger
     run: Run
     observe: Callable[[Progress], None]
-    matched: Totals
+    header: PlanHeader
+    revise: Revise | None
     trouble: Trouble = field(default_factory=Trouble)
     kept: list[str] = field(default_factory=list)
     """Of the portion under way: sessions that were not removed."""
     in_doubt: set[str] = field(default_factory=set)
     """Of the portion under way: sessions of which nobody knows yet whether they were removed."""
+    changed: list[Step] = field(default_factory=list)
+    """Those that are to be planned again."""
     noted: float = field(default_factory=time.monotonic)
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
@@ -177,6 +188,18 @@ class _Run:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         steps = plan.steps()
+        for attempt in range(1, _ATTEMPTS + 1):
+            if attempt == _ATTEMPTS:
+                self.revise = None
+            if ending := self._round(steps, archiving):
+                return ending
+            if not self.changed:
+                break
+            steps = iter(self._revised())
+        return _Ending(Stopped.DONE)
+
+    def _round(self, steps: Iterator[Step], archiving: Archiving | None) -> _Ending | None:
+        """All steps once, or up to the end of the run."""
         portions: Iterator[Portion | None] = iter([Portion(steps=steps)])
         if archiving:
             portions = archiving.portions(steps, self._bear)
@@ -187,13 +210,39 @@ class _Run:
                 self._note_when_due()
                 continue
             for step, outcome, why in portion.lost:
-                self.progress.count([step], [outcome], self.terms.named, why)
+                self._count([step], [outcome], why)
             ending = self._portion(portion)
             if archiving and self.in_doubt:
                 archiving.settle(self.store)
             if ending:
                 return ending
-        return _Ending(Stopped.DONE)
+        return None
+
+    def _count(self, steps: Sequence[Step], outcomes: Sequence[Outcome], why: str | None = None) -> None:
+        """Count what became of them; what changed is put aside where it can be planned again."""
+        if self.revise and Outcome.CHANGED in outcomes:
+            known = list(zip(steps, outcomes, strict=True))
+            self.changed += [step for step, outcome in known if outcome is Outcome.CHANGED]
+            known = [(step, outcome) for step, outcome in known if outcome is not Outcome.CHANGED]
+            steps, outcomes = [step for step, _ in known], [outcome for _, outcome in known]
+        self.progress.count(steps, outcomes, self.terms.named, why)
+
+    def _revised(self) -> list[Step]:
+        """The steps for what changed, as it is now; what has none any more is counted."""
+        steps = []
+        while self.revise and self.changed:
+            step = self.changed[-1]
+            try:
+                found = self.revise(self.store, step)
+            except SessionctlError as error:
+                self._bear(error)
+                continue
+            self.changed.pop()
+            if isinstance(found, Step):
+                steps.append(found)
+            else:
+                self.progress.count([step], [found], self.terms.named)
+        return steps
 
     def _portion(self, portion: Portion) -> _Ending | None:
         """Apply all of it, or up to the end of the run. What became of it is on record afterwards."""
@@ -280,7 +329,7 @@ class _Run:
         before, started = replace(self.store.spent), time.monotonic()
         outcomes = self.store.apply([step.change for step in batch], self.terms.guard)
         spent = self.store.spent.since(before)
-        self.progress.count(batch, outcomes, self.terms.named)
+        self._count(batch, outcomes)
         for step, outcome in zip(batch, outcomes, strict=True):
             if step.session_id in self.in_doubt and outcome in (Outcome.MISSING, Outcome.CHANGED):
                 continue
@@ -295,7 +344,9 @@ class _Run:
         """How far the run is, in the ledger: what a run cut off after this leaves behind, and a sign of life."""
         if time.monotonic() - self.noted < _LEDGER_EVERY_S:
             return
-        counts = counts_json(self.matched, self.progress.removed, self.progress.skipped)
+        counts = counts_json(
+            self.header.matched, self.progress.removed, self.progress.skipped, keeps_sessions=self.header.keeps_sessions
+        )
         self.ledger.progress(self.run.run_id, counts)
         self.noted = time.monotonic()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
 from sessionctl.cli import options as opt
@@ -40,8 +42,10 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
     sessionctl purge --older-than 90d --exclude 'vip:*' --max-runtime 30m --yes
     """  # fmt: skip
     from sessionctl.cli.running import Job, run_changes
+    from sessionctl.operations.purge import plan_purge
 
     safety.check_choice("purge", chosen)
     out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
-    job = Job(command="purge", selector=chosen, limits=limits, consent=consent, safety=safety)
+    plan = partial(plan_purge, selector=chosen, min_idle=safety.min_idle)
+    job = Job(command="purge", plan=plan, selector=chosen, limits=limits, consent=consent, safety=safety)
     raise typer.Exit(run_changes(job, out, store, all_stores=all_stores))
