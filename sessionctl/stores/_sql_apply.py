@@ -18,20 +18,17 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
-from sessionctl.core.model import Change, Guard, Outcome, Rewrite
-from sessionctl.errors import SessionctlError, StoreUnavailable, Unsupported
+from sessionctl.core.model import Change, Delete, Guard, Outcome, Rewrite
+from sessionctl.errors import SessionctlError, StoreUnavailable
+from sessionctl.stores._sql_rewrite import Refused, SqlRewriter
 from sessionctl.stores._sql_values import EPOCH, chunked, version_of
-from sessionctl.stores._sql_whole import SqlWholeStore
 from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
+from sessionctl.stores.recheck import first_only
 
 _KEYS = 1000
 _NO_ITEMS = (0, None, None)
-
-
-class _Refused(Exception):
-    """The store would not delete one of several sessions; they have to be tried one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +42,10 @@ class Prepared:
         return connection.exec_driver_sql(self.text, {**self.constants, **values})
 
 
-class SqlStore(SqlWholeStore):
+class SqlStore(SqlRewriter):
     """A whole store behind SQLAlchemy."""
 
     _last_turn = 0
-    _compares_exactly = True
-    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
 
     @abstractmethod
     def _is_given(self, column: Any) -> Any:
@@ -87,20 +82,14 @@ class SqlStore(SqlWholeStore):
         """Delete the items with the keys given, ``count`` of them, and lock no others."""
         return delete(self._messages).where(self._is_given_key())
 
-    @abstractmethod
-    def _is_refusal(self, error: DBAPIError) -> bool:
-        """Did a constraint or a trigger of others forbid this deletion?"""
-
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         self._refuse_if_frozen()
         if not changes:
             return ()
-        if any(isinstance(change, Rewrite) for change in changes):
-            raise Unsupported(f"items of {self.address} cannot be removed yet")
         try:
             try:
                 return self._attempt(changes, guard, one_by_one=False)
-            except _Refused:
+            except Refused:
                 return self._attempt(changes, guard, one_by_one=True)
         except (DBAPIError, OSError) as error:
             raise self._failed(error, changes) from error
@@ -116,34 +105,48 @@ class SqlStore(SqlWholeStore):
             return self._translate(error)
         return StoreUnavailable(
             f"the connection to {self.address} was lost while committing: "
-            f"up to {in_doubt} sessions of the batch may be deleted",
-            hint="run the same command again: what is gone is gone, and nothing is deleted twice",
+            f"up to {in_doubt} sessions of the batch may have been changed",
+            hint="run the same command again: what is gone is gone, and nothing is removed twice",
         )
 
     def _attempt(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
         """One transaction. What a lost connection of ours may still hold is waited for, not passed over."""
-        ids = self._storable(sorted({change.session_id for change in changes}))
+        firsts = {change.session_id: change for change in reversed(changes)}
+        ids = self._storable(sorted(firsts))
         due = self._recent.due()
         with self._connected(ids) as connection:
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
             given_back = self._give_back(connection, due)
-            outcomes = self._look_again(connection, changes, ids, guard)
+            outcomes = self._look_again(connection, firsts, ids, guard)
             checked = time.monotonic()
-            doomed = [session_id for session_id, outcome in outcomes.items() if outcome is Outcome.DONE]
+            allowed = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
+            doomed = [change.session_id for change in allowed if isinstance(change, Delete)]
             if one_by_one:
                 outcomes |= dict.fromkeys(self._delete_singly(connection, doomed), Outcome.FAILED)
             elif doomed:
                 self._delete_together(connection, doomed)
-            self._commit(connection, doomed)
+            rewrites = [change for change in allowed if isinstance(change, Rewrite)]
+            outcomes |= self._rewrite(connection, rewrites, one_by_one=one_by_one)
+            made_before = [session_id for session_id in ids if self._was_made(connection, firsts[session_id], outcomes)]
+            self._commit(connection, [change.session_id for change in allowed])
             self.spent.delete += time.monotonic() - checked
-        in_doubt = [session_id for session_id in ids if self._lost.pop(session_id, False)]
-        gone_before = [session_id for session_id in in_doubt if outcomes[session_id] is Outcome.MISSING]
-        outcomes |= dict.fromkeys(gone_before, Outcome.DONE)
+        for session_id in ids:
+            self._lost.pop(session_id, None)
         self._recent.looked_at(due, given_back)
+        outcomes |= dict.fromkeys(made_before, Outcome.DONE)
         if not self._layout.cascades:
-            self._recent.add([session_id for session_id in ids if outcomes[session_id] is Outcome.DONE])
-        return _one_each(changes, outcomes)
+            done = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
+            self._recent.add([change.session_id for change in done if isinstance(change, Delete)])
+        return first_only(changes, [outcomes[change.session_id] for change in changes])
+
+    def _was_made(self, connection: Connection, change: Change, outcomes: Mapping[str, Outcome]) -> bool:
+        """Was it this change that made the session what it is, by a COMMIT of ours whose answer was lost?"""
+        if not self._lost.get(change.session_id):
+            return False
+        if isinstance(change, Rewrite):
+            return outcomes[change.session_id] is Outcome.CHANGED and self._is_made(connection, change)
+        return outcomes[change.session_id] is Outcome.MISSING
 
     # --- rows for items that an append left without one -----------------------------------------
 
@@ -218,19 +221,26 @@ class SqlStore(SqlWholeStore):
             raise
 
     def _look_again(
-        self, connection: Connection, changes: Sequence[Change], ids: Sequence[str], guard: Guard
+        self, connection: Connection, changes: Mapping[str, Change], ids: Sequence[str], guard: Guard
     ) -> dict[str, Outcome]:
         """What is to become of each session: DONE for those that are locked here and still as planned."""
         started = time.monotonic()
         locked = {row[0]: row for row in self._locked(connection, ids)}
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        mine = self._given(list(locked))
-        items = {row[0]: row[1:] for row in self._counting.run(connection, ids=mine)} if locked else {}
+        meant = [changes[session_id] for session_id in locked if session_id in changes]  # not the lookalikes
+        counted = [change.session_id for change in meant if change.version is not None]
+        items: dict[str, Sequence[Any]] = {}
+        if counted:
+            items |= {row[0]: row[1:] for row in self._counting.run(connection, ids=self._given(counted))}
+        uncounted = [change.session_id for change in meant if change.version is None]
+        if uncounted:
+            newest = self._newest_items.run(connection, ids=self._given(uncounted))
+            items |= {session_id: (0, None, at) for session_id, at in map(tuple, newest)}
         others = [session_id for session_id in ids if session_id not in locked]
         there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
         idle = guard.min_idle // timedelta(microseconds=1)
         outcomes = {}
-        for change in changes:
+        for change in changes.values():
             session = locked.get(change.session_id)
             if session is None:
                 outcomes[change.session_id] = Outcome.ACTIVE if change.session_id in there else Outcome.MISSING
@@ -293,6 +303,15 @@ class SqlStore(SqlWholeStore):
         return self._prepared(self._current(counting))
 
     @cached_property
+    def _newest_items(self) -> Prepared:
+        """Of each session given: id, newest item (in microseconds) or NULL."""
+        s, created = self._sessions.c, self._messages.c.created_at
+        newest = select(self._microseconds(self._instant(created, created.info["facts"].clock)))
+        newest = newest.select_from(self._messages).where(self._owns()).order_by(created.desc()).limit(1)
+        looking = select(s.session_id, newest.correlate(self._sessions).scalar_subquery())
+        return self._prepared(self._current(looking.where(self._is_given(s.session_id))))
+
+    @cached_property
     def _existing(self) -> Prepared:
         s = self._sessions.c
         return self._prepared(select(s.session_id).where(self._is_given(s.session_id)))
@@ -319,7 +338,7 @@ class SqlStore(SqlWholeStore):
     # --- deleting -----------------------------------------------------------------------------
 
     def _delete_together(self, connection: Connection, ids: Sequence[str]) -> None:
-        with _refusals_of(self):
+        with self._refusals():
             self._delete(connection, ids)
 
     def _delete_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
@@ -328,53 +347,35 @@ class SqlStore(SqlWholeStore):
         for session_id in ids:
             savepoint = connection.begin_nested()
             try:
-                with _refusals_of(self):
+                with self._refusals():
                     self._delete(connection, [session_id])
                 savepoint.commit()
-            except _Refused:
+            except Refused:
                 savepoint.rollback()
                 refused.append(session_id)
         return refused
 
     def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Raises _Refused where a policy or a trigger quietly kept a session."""
+        """Raises Refused where a policy or a trigger quietly kept a session."""
         if not self._layout.cascades:
             # By key, so that an item which commits just now is never among them.
-            for some in chunked(self._keys_of.run(connection, ids=self._given(ids)).scalars().all(), _KEYS):
-                given = self._given(some)
-                deleted = self._deletion_of_items.run(connection, keys=given, count=len(some)).rowcount
-                if deleted != len(some) and self._remaining_items.run(connection, keys=given).first():
-                    raise _Refused  # and not merely popped by the SDK meanwhile
+            self._delete_items(connection, self._keys_of.run(connection, ids=self._given(ids)).scalars().all())
         if self._deletion.run(connection, ids=self._given(ids), count=len(ids)).rowcount != len(ids):
-            raise _Refused
+            raise Refused
 
-
-@contextmanager
-def _refusals_of(store: SqlStore) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if isinstance(error, IntegrityError) or store._is_refusal(error):  # noqa: SLF001  (same module)
-            raise _Refused from error
-        raise
+    def _delete_items(self, connection: Connection, keys: Sequence[int]) -> None:
+        for some in chunked(keys, _KEYS):
+            given = self._given(some)
+            deleted = self._deletion_of_items.run(connection, keys=given, count=len(some)).rowcount
+            if deleted != len(some) and self._remaining_items.run(connection, keys=given).first():
+                raise Refused  # and not merely popped by the SDK meanwhile
 
 
 def _judge(change: Change, session: Any, items: Sequence[Any], idle: int) -> Outcome:
     """``session`` as ``_lock`` has it, ``items`` as ``_counting``; ``idle`` in microseconds."""
     _, updated, clock, _ = session
     count, newest_key, newest = items
-    if version_of(updated, newest_key, count) != change.version:
+    if change.version not in (None, version_of(updated, newest_key, count)):
         return Outcome.CHANGED
     latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
     return Outcome.ACTIVE if latest > clock - idle else Outcome.DONE
-
-
-def _one_each(changes: Sequence[Change], outcomes: Mapping[str, Outcome]) -> list[Outcome]:
-    """In the order of ``changes``; a session named twice is deleted once, and then it is missing."""
-    told: set[str] = set()
-    result = []
-    for change in changes:
-        again = change.session_id in told and outcomes[change.session_id] is Outcome.DONE
-        result.append(Outcome.MISSING if again else outcomes[change.session_id])
-        told.add(change.session_id)
-    return result

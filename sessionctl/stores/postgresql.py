@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, TEXT, TIMESTAMP, inser
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Capabilities, Lag, Pace, Preflight, Recheck, Usage, Want
+from sessionctl.core.model import Capabilities, Lag, Pace, Preflight, Recheck, Rewrite, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
@@ -46,6 +46,7 @@ from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
+from sessionctl.stores._postgresql_rewrite import take_items
 from sessionctl.stores._sql import POOLING, WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
@@ -295,6 +296,10 @@ class Adapter(SqlStore):
 
     def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
         return insert(self._sessions).from_select(columns, rows).on_conflict_do_nothing()
+
+    def _take_items(self, connection: Connection, rewrites: Sequence[Rewrite]) -> set[str]:
+        messages = self._engine.dialect.identifier_preparer.format_table(self._messages)
+        return take_items(connection, messages, rewrites)
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         state = getattr(error.orig, "sqlstate", None) or ""

@@ -16,7 +16,17 @@ from __future__ import annotations
 
 import pytest
 
-for _clauses in ("changing", "foreseeing", "harmless", "holding", "listing", "looking", "reading", "returning"):
+for _clauses in (
+    "changing",
+    "foreseeing",
+    "harmless",
+    "holding",
+    "listing",
+    "looking",
+    "reading",
+    "returning",
+    "rewriting",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
 
 from sessionctl.testing.case import JsonObject, StoreCase  # noqa: E402 -- asserts are rewritten on import
@@ -27,6 +37,7 @@ from sessionctl.testing.holding import TestHolding  # noqa: E402
 from sessionctl.testing.listing import TestListing, TestPaging, TestQuerying  # noqa: E402
 from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  # noqa: E402
 from sessionctl.testing.returning import TestReturning  # noqa: E402
+from sessionctl.testing.rewriting import TestRewriting, TestRewritingRecheck  # noqa: E402
 
 __all__ = [
     "JsonObject",
@@ -42,6 +53,8 @@ __all__ = [
     "TestReading",
     "TestRechecking",
     "TestReturning",
+    "TestRewriting",
+    "TestRewritingRecheck",
     "TestSearching",
     "TestSizing",
 ]

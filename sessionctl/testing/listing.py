@@ -217,7 +217,7 @@ _QUERIES: dict[str, tuple[Query, list[tuple[str, str, float]], set[str]]] = {
     "no items needed": (Query(min_items=0, globs=("x",)), [], {"x"}),
     "octets": (Query(min_bytes=5000), [], {"start"}),
     "octets and items": (Query(min_bytes=100, min_items=4, globs=("beta*",)), [], {"beta:1"}),
-    "tokens": (Query(min_tokens=1500), [], {"start"}),
+    "tokens": (Query(min_tokens=1000), [], {"start"}),
     "empty": (Query(empty=True), [], {"whats"}),
     "empty and old": (Query(empty=True), [_ago("updated_at", "<", 60.0)], set()),
 }  # fmt: skip

@@ -19,6 +19,8 @@ from sessionctl.testing import (
     TestReading,
     TestRechecking,
     TestReturning,
+    TestRewriting,
+    TestRewritingRecheck,
     TestSearching,
     TestSizing,
 )
@@ -35,6 +37,8 @@ __all__ = [
     "TestReading",
     "TestRechecking",
     "TestReturning",
+    "TestRewriting",
+    "TestRewritingRecheck",
     "TestSearching",
     "TestSizing",
 ]

@@ -27,6 +27,8 @@ from sessionctl.testing import (
     TestReading,
     TestRechecking,
     TestReturning,
+    TestRewriting,
+    TestRewritingRecheck,
     TestSearching,
     TestSizing,
 )
@@ -42,6 +44,8 @@ __all__ = [
     "TestReading",
     "TestRechecking",
     "TestReturning",
+    "TestRewriting",
+    "TestRewritingRecheck",
     "TestSearching",
     "TestSizing",
 ]

@@ -1,0 +1,157 @@
+"""Taking items out of sessions behind SQLAlchemy Core and replacing texts; the sessions stay, and so do all stamps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from sessionctl.core.model import Outcome, Rewrite, Span
+from sessionctl.stores._sql import Expression
+from sessionctl.stores._sql_values import chunked
+from sessionctl.stores._sql_whole import SqlWholeStore
+
+_SPANS = 200
+"""Spans that one statement asks for."""
+_ZERO: Expression = literal_column("0")
+
+Keys = Mapping[str, Sequence[int]]
+"""Of each session that has any: keys of items."""
+
+
+class Refused(Exception):
+    """The store would not make one of several changes; they have to be tried one by one."""
+
+
+class SqlRewriter(SqlWholeStore):
+    """What changes items of sessions that are locked; all in the caller's transaction."""
+
+    _compares_exactly = True
+    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
+
+    @abstractmethod
+    def _is_refusal(self, error: DBAPIError) -> bool:
+        """Did a constraint or a trigger of others forbid this change?"""
+
+    @abstractmethod
+    def _delete_items(self, connection: Connection, keys: Sequence[int]) -> None:
+        """Delete the items with these keys and lock no others. Raises Refused where one is kept."""
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if isinstance(error, IntegrityError) or self._is_refusal(error):
+                raise Refused from error
+            raise
+
+    def _rewrite(self, connection: Connection, rewrites: Sequence[Rewrite], *, one_by_one: bool) -> dict[str, Outcome]:
+        """Make these changes; returns those that could not be made, and why. Raises Refused unless ``one_by_one``."""
+        if not rewrites:
+            return {}
+        if not one_by_one:
+            return self._rewrite_together(connection, rewrites)
+        undone: dict[str, Outcome] = {}
+        for rewrite in rewrites:
+            try:
+                undone |= self._rewrite_together(connection, [rewrite])
+            except Refused:
+                undone[rewrite.session_id] = Outcome.FAILED
+        return undone
+
+    def _rewrite_together(self, connection: Connection, rewrites: Sequence[Rewrite]) -> dict[str, Outcome]:
+        """All of them but those that are not as they were read any more, which come out CHANGED."""
+        savepoint = connection.begin_nested()
+        try:
+            with self._refusals():
+                unlike = self._take_items(connection, rewrites)
+                if not unlike:
+                    self._replace_texts(connection, rewrites)
+        except (Refused, DataError) as error:
+            savepoint.rollback()
+            unlike = self._unlike(rewrites, self._keys_in(connection, rewrites))
+            if not unlike:
+                raise Refused from error
+        else:
+            if not unlike:
+                savepoint.commit()
+                return {}
+            savepoint.rollback()
+        undone = dict.fromkeys(unlike, Outcome.CHANGED)
+        rest = [rewrite for rewrite in rewrites if rewrite.session_id not in unlike]
+        return undone | (self._rewrite_together(connection, rest) if rest else {})
+
+    def _is_made(self, connection: Connection, rewrite: Rewrite) -> bool:
+        """Is the session as the change would leave it, so that it was made before?"""
+        found = self._keys_in(connection, [rewrite]).get(rewrite.session_id, ())
+        texts = dict(rewrite.replace)
+        m = self._messages.c
+        rows = connection.execute(select(m.id, m.message_data).where(m.id.in_(list(texts)))) if texts else ()
+        return set(found) == set(texts) and all(texts[key] == text for key, text in rows)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def _keys_in(self, connection: Connection, rewrites: Sequence[Rewrite]) -> Keys:
+        """The keys that there are, of those that these changes remove or replace."""
+        m = self._messages.c
+        wanted = [(rewrite.session_id, span) for rewrite in rewrites for span in _touched(rewrite)]
+        owner = m.session_id if self._compares_exactly else self._owner()
+        found: dict[str, list[int]] = {}
+        for some in chunked(wanted, _SPANS):
+            # By the session and not by the keys, which are those of everybody's items: hence the sum.
+            each = [and_(m.session_id == name, (m.id + _ZERO).between(span.first, span.last)) for name, span in some]
+            for name, key in connection.execute(self._current(select(owner, m.id).where(or_(*each)))):
+                found.setdefault(name, []).append(key)
+        return found
+
+    def _unlike(self, rewrites: Sequence[Rewrite], found: Keys) -> set[str]:
+        """The sessions of which ``found`` says that a span or an item is not as it was read."""
+        return {
+            rewrite.session_id
+            for rewrite in rewrites
+            if _counts(_touched(rewrite), found.get(rewrite.session_id, ())) != [s.items for s in _touched(rewrite)]
+        }
+
+    # --- changing -----------------------------------------------------------------------------
+
+    def _take_items(self, connection: Connection, rewrites: Sequence[Rewrite]) -> set[str]:
+        """Delete the items of all spans. Sessions that were not as they were read are returned: all is void then."""
+        found = self._keys_in(connection, rewrites)
+        if unlike := self._unlike(rewrites, found):
+            return unlike
+        staying = {key for rewrite in rewrites for key, _ in rewrite.replace}
+        self._delete_items(connection, [key for keys in found.values() for key in keys if key not in staying])
+        return set()
+
+    def _replace_texts(self, connection: Connection, rewrites: Sequence[Rewrite]) -> None:
+        """Raises Refused where a text did not become what it should be."""
+        m = self._messages.c
+        texts = {key: text for rewrite in rewrites for key, text in rewrite.replace}
+        if not texts:
+            return
+        if not self._is_storable("".join(texts.values())):
+            raise Refused
+        # The stamp is named, or a column that MySQL keeps up to date by itself would move.
+        values = {"message_data": bindparam("b_text"), "created_at": m.created_at}
+        changed = update(self._messages).where(m.id == bindparam("b_key")).values(values)
+        connection.execute(changed, [{"b_key": key, "b_text": text} for key, text in texts.items()])
+        # A server that is not strict cuts texts to what the column holds, and a trigger may keep the old ones.
+        for some in chunked(texts, _SPANS):
+            stored = select(m.id, m.message_data).where(m.id.in_(some))
+            if {row.id: row.message_data for row in connection.execute(stored)} != {key: texts[key] for key in some}:
+                raise Refused
+
+
+def _touched(rewrite: Rewrite) -> list[Span]:
+    """The spans, and each replaced item as one of its own."""
+    return [*rewrite.remove, *(Span(key, key, 1) for key, _ in rewrite.replace)]
+
+
+def _counts(spans: Sequence[Span], keys: Sequence[int]) -> list[int]:
+    ordered = sorted(keys)
+    return [bisect_right(ordered, span.last) - bisect_left(ordered, span.first) for span in spans]
