@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.archive.format import Header
 from sessionctl.archive.reader import ArchiveReader
-from sessionctl.archive.writer import Sealed, create_archive
+from sessionctl.archive.writer import Sealed, SegmentWriter, create_archive
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 
 Content = list[tuple[SessionRecord, list[StoredItem]]]
@@ -61,3 +61,21 @@ def archive(
 def content_of(path: Path) -> Content:
     with ArchiveReader(str(path)) as reader:
         return [(record, list(items)) for record, items in reader.sessions()]
+
+
+def run_archive(place: Path, run_id: str, days: float = 0, segments: int = 1, **changes: Any) -> Path:
+    """The archive of a run some days ago; ``changes`` to its header."""
+    directory = place / run_id
+    directory.mkdir(parents=True)
+    at = datetime.now(UTC) - timedelta(days=days)
+    for number in range(1, segments + 1):
+        path = directory / f"{number:06}.jsonl.zst"
+        with create_archive(str(path), header(run_id=run_id, segment=number, created_at=at, **changes)) as writer:
+            _fill(writer, f"-{number}" if number > 1 else "")
+            writer.seal()
+    return directory
+
+
+def _fill(writer: SegmentWriter, suffix: str) -> None:
+    for record, items in SMALL:
+        writer.add(session(record.id + suffix), items)

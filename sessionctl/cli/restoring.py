@@ -82,8 +82,8 @@ def _target(errand: Errand) -> tuple[StoreAddress, Limits, str | None]:
     [address, *more] = known.resolve([errand.store] if errand.store is not None else [])
     if more or address.is_fleet:
         raise UsageError(f"{address} is several stores: a restore goes into one", hint="name one file with --store")
-    archive_to = errand.safety.archive_of(known.archive_of(address.name))
-    return address, known.limits_of(address.name), archive_to
+    archive_to = errand.safety.archive_of(known.archive_of(address.configured_as))
+    return address, known.limits_of(address.configured_as), archive_to
 
 
 def _plan(errand: Errand, store: Store, conflicts: Iterable[str]) -> SpooledPlan:

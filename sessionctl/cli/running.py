@@ -17,7 +17,7 @@ from sessionctl.cli.progress import progress_of
 from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import failed_json, finish, settings, visit
-from sessionctl.config import state_dir
+from sessionctl.config import Settings, state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.limits import Limits
 from sessionctl.core.model import Guard
@@ -74,8 +74,8 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
             Planned(
                 address,
                 plans.enter_context(plan),
-                configured.limits_of(address.name),
-                job.safety.archive_of(configured.archive_of(address.name)),
+                configured.limits_of(address.configured_as),
+                job.safety.archive_of(configured.archive_of(address.configured_as)),
             )
             for address, plan in trip.each(lambda s: _plan(job, s))
         ]
@@ -88,7 +88,18 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
             reports = [_nothing(plan.header) for plan in planned]
         else:
             reports = _confirmed(job, out, planned)
-        return _report(job, out, trip, reports, began)
+        status = _report(job, out, trip, reports, began)
+        _remind(out, configured, planned)
+        return status
+
+
+def _remind(out: Output, known: Settings, plans: Sequence[Planned]) -> None:
+    """Say where archives are past the time that the settings give them: nothing removes them by itself."""
+    names = dict.fromkeys(plan.address.configured_as for plan in plans if plan.archive)
+    for name in filter(known.archive_keep_of, names) if out.form.for_people else ():
+        from sessionctl.cli.pruning import remind
+
+        remind(out, known, name)
 
 
 def _plan(job: Job, store: Store) -> Iterator[tuple[StoreAddress, SpooledPlan]]:

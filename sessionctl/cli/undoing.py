@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
 from sessionctl.cli.safeguarding import Consent
 from sessionctl.cli.signals import stopping
-from sessionctl.cli.stores_in_use import settings
+from sessionctl.cli.stores_in_use import Recorded, settings
 from sessionctl.cli.tally_view import show_tally
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
@@ -19,13 +20,14 @@ from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Report, Stopped
 from sessionctl.core.units import exact_duration
-from sessionctl.errors import GuardRefused, SessionctlError, UsageError
+from sessionctl.errors import ArchiveMissing, GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
 from sessionctl.operations.put_back import Case, Tally
 from sessionctl.operations.undo import check, foresee_undo, put_back
+from sessionctl.operations.visiting import members
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -57,7 +59,7 @@ def undo_run(errand: Errand, out: Output) -> int:
         )
     with open_store(_address(errand, run)) as store:
         segments = ledger.segments(run.run_id)
-        check(run, segments)
+        _check(ledger, run, segments)
         if not errand.consent.dry_run:
             ledger = Ledger.open(path)  # it can be written, or nothing is begun
             segments = settle(store, ledger, run, segments)
@@ -72,6 +74,20 @@ def undo_run(errand: Errand, out: Output) -> int:
         if not out.confirm(question, yes=errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
         return _undo(errand, out, store, ledger, run, segments, foreseen, began)
+
+
+def _check(ledger: Ledger, run: Run, segments: Sequence[Segment]) -> None:
+    """As ``check``; of an archive that was pruned it says by which run."""
+    try:
+        check(run, segments)
+    except ArchiveMissing as error:
+        pruned = f"archive of run {run.run_id}"
+        by = next((other for other in ledger.runs(store=run.store) if pruned in other.criteria), None)
+        if by is None:
+            raise
+        raise ArchiveMissing(
+            f"the archive of run {run.run_id} was removed by run {by.run_id} ({by.command}): it cannot be undone"
+        ) from error
 
 
 def _undo(
@@ -107,14 +123,10 @@ def _address(errand: Errand, run: Run) -> StoreAddress:
     """The store of the run: the ledger keeps no password, so its URL comes from the settings or the user."""
     known = settings()
     if errand.store is not None:
-        candidates = known.resolve([errand.store])
-    elif mine := [name for name in known.stores if known.configured(name, with_password=False).recorded == run.store]:
-        candidates = (known.configured(mine[0]),)
-    elif run.store.startswith("sqlite:///"):
-        candidates = known.resolve([run.store])
+        meant = [member for address in known.resolve([errand.store]) for member in members(address)]
+        address = next((found for found in meant if found.recorded == run.store), None)
     else:
-        candidates = known.resolve([]) if known.default is not None else ()
-    address = next((found for found in candidates if found.recorded == run.store), None)
+        address = Recorded(known).address(run.store)
     if address is None:
         raise UsageError(
             f"run {run.run_id} was on {run.store}, and that is not the store meant here", hint="name it with --store"

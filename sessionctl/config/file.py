@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sessionctl.config import limits
 from sessionctl.config.locations import absolute
 from sessionctl.core.address import OWN_OPTIONS, mask
+from sessionctl.core.units import parse_duration
 from sessionctl.errors import UsageError
 
 KEYS: Mapping[str, type] = {
@@ -19,6 +21,7 @@ KEYS: Mapping[str, type] = {
     "stores.*.password_env": str,
     "stores.*.password_file": str,
     "stores.*.archive": str,
+    "stores.*.archive_keep": str,
     **{f"stores.*.{option}": str for option in OWN_OPTIONS},
     **{f"{table}.{key}": kind for table in ("limits", "stores.*.limits") for key, kind in limits.KEYS.items()},
 }
@@ -142,12 +145,20 @@ def _check_store(name: str, store: Mapping[str, Any], path: Path, env: Mapping[s
     for key, value in store.items():
         if not value and key != "limits":
             raise UsageError(f"{key} of {where} is empty")
-    if "://" not in store.get("url", "://"):
-        absolute(store["url"], env, f"the path of store {name!r}", str(path))
-    if "://" not in store.get("archive", "://"):
-        absolute(store["archive"], env, f"archive of store {name!r}", str(path))
-    if "password_file" in store:
-        absolute(store["password_file"], env, f"password_file of store {name!r}", str(path))
+    for key, what in (("url", "the path"), ("archive", "archive"), ("password_file", "password_file")):
+        if key in store and (key == "password_file" or "://" not in store[key]):
+            absolute(store[key], env, f"{what} of store {name!r}", str(path))
+    if "archive_keep" in store:
+        _check_keep(store["archive_keep"], f"archive_keep of {where}")
+
+
+def _check_keep(value: str, where: str) -> None:
+    try:
+        is_long_enough = parse_duration(value) > timedelta(0)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if not is_long_enough:
+        raise UsageError(f"{where} must be more than 0")
 
 
 def _check_default(value: str, stores: Mapping[str, Any], path: Path, env: Mapping[str, str]) -> None:

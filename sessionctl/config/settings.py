@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from sessionctl.config import file, limits
 from sessionctl.config.locations import absolute, default_locations, expand, state_dir_and_origin
 from sessionctl.core.address import OWN_OPTIONS, StoreAddress, mask, parse_address
 from sessionctl.core.limits import Limits
+from sessionctl.core.units import parse_duration
 from sessionctl.errors import StoreMissing, UsageError
 
 _GLOB = re.compile(r"[*?\[]")
@@ -102,6 +104,11 @@ class Settings:
         """Where runs on the store of this name archive what they remove, unless a flag says otherwise."""
         archive = self.stores[name].values.get("archive") if name is not None and name in self.stores else None
         return archive if archive is None or "://" in archive else str(expand(archive, self.env))
+
+    def archive_keep_of(self, name: str | None) -> timedelta | None:
+        """How long archives of the store of this name are kept; None where nothing says so."""
+        keep = self.stores[name].values.get("archive_keep") if name is not None and name in self.stores else None
+        return None if keep is None else parse_duration(keep)
 
     @property
     def default(self) -> str | None:

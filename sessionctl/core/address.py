@@ -44,7 +44,8 @@ class StoreAddress:
 
     ``scheme`` is the dialect without its driver (``postgresql`` for ``postgresql+asyncpg://``); ``path``
     is set for files, ``url`` (secret!) for servers. ``options`` are sessionctl's own settings. ``name`` is
-    its name in the config, ``origin`` says where the choice of it came from. ``str()`` is masked.
+    its name in the config, ``fleet`` that of the fleet whose member it is, ``origin`` says where the choice of it
+    came from. ``str()`` is masked.
     """
 
     scheme: str
@@ -52,6 +53,7 @@ class StoreAddress:
     url: str = field(default="", repr=False)
     options: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+    fleet: str | None = None
     origin: str = "--store"
 
     def __str__(self) -> str:
@@ -65,6 +67,11 @@ class StoreAddress:
         tables = {key: value for key, value in self.options.items() if key.endswith("_table")}
         text = f"sqlite:///{self.path.absolute()}" if self.path is not None else str(self)
         return f"{text}{'&' if '?' in text else '?'}{urlencode(tables)}" if tables else text
+
+    @property
+    def configured_as(self) -> str | None:
+        """The name in the config under which its settings stand."""
+        return self.name or self.fleet
 
     @property
     def label(self) -> str:

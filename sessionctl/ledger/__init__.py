@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sessionctl.ledger.local import FILE_NAME, Ledger, private_directory
-from sessionctl.ledger.record import Run, Segment, new_run, new_run_id
+from sessionctl.ledger.record import Run, Segment, begun_at, new_run, new_run_id
 
-__all__ = ["FILE_NAME", "Ledger", "Run", "Segment", "new_run", "new_run_id", "private_directory"]
+__all__ = ["FILE_NAME", "Ledger", "Run", "Segment", "begun_at", "new_run", "new_run_id", "private_directory"]

@@ -8,12 +8,13 @@ import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sessionctl.core.report import Stopped
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_TIME_DIGITS, _ID_DIGITS = 10, 23
 _SILENT = timedelta(minutes=5)
 """A run gives a sign of life every second or so."""
 
@@ -80,7 +81,20 @@ def new_run_id(now: datetime) -> str:
 
     The form is that of a ULID with a shorter random part, in lower case.
     """
-    return _base32(int(now.timestamp() * 1000), 10) + _base32(secrets.randbits(65), 13)
+    return _base32(int(now.timestamp() * 1000), _TIME_DIGITS) + _base32(secrets.randbits(65), _ID_DIGITS - _TIME_DIGITS)
+
+
+def begun_at(run_id: str) -> datetime | None:
+    """When the run of this id began, as ``new_run_id`` put it there; None for an id of another form."""
+    if len(run_id) != _ID_DIGITS or not set(run_id) <= set(_ALPHABET):
+        return None
+    milliseconds = 0
+    for digit in run_id[:_TIME_DIGITS]:
+        milliseconds = milliseconds << 5 | _ALPHABET.index(digit)
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError):
+        return None
 
 
 def new_run(

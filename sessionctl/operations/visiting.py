@@ -36,7 +36,7 @@ class Visit:
         self.failures: list[Failure] = []
         self.skipped = 0
         self.fleets = [address for address in addresses if address.is_fleet]
-        self._targets = [(m, a.is_fleet) for a in addresses for m in (_members(a) if a.is_fleet else [a])]
+        self._targets = [(member, a.is_fleet) for a in addresses for member in members(a)]
 
     @property
     def several(self) -> bool:
@@ -70,11 +70,15 @@ class Visit:
         self.failures.append(Failure(address=address, error=error))
 
 
-def _members(fleet: StoreAddress) -> list[StoreAddress]:
-    """The files of a fleet, by name; SQLite's side files are no members."""
-    path = fleet.path or Path()
+def members(address: StoreAddress) -> list[StoreAddress]:
+    """The files of a fleet by name, without SQLite's side files; a plain address by itself."""
+    if not address.is_fleet:
+        return [address]
+    path = address.path or Path()
     pattern = glob.escape(str(path)) + "/*" if path.is_dir() else str(path)
     found = (Path(name) for name in sorted(glob.glob(pattern, recursive=True)))  # noqa: PTH207 - it may be absolute
     return [
-        replace(fleet, path=file, name=None) for file in found if file.is_file() and not file.name.endswith(_SIDE_FILES)
+        replace(address, path=file, name=None, fleet=address.name)
+        for file in found
+        if file.is_file() and not file.name.endswith(_SIDE_FILES)
     ]

@@ -127,9 +127,9 @@ def test_the_commands(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["archive", "verify", listed["archives"][0]["archive"]]) == 0
     assert run(["archive", "show", url, "user-1:help-1"]) == 0
     assert "héllo" in capsys.readouterr().out
-    assert run(["archive", "prune", url, "--older-than", "1d", "--yes"]) == 0
+    assert run(["archive", "prune", url, "--older-than", "1d", "--yes", "--allow-unknown-holds"]) == 0
     assert len(segments(url)) == 2
-    assert run(["archive", "prune", url, "--older-than", "0", "--yes"]) == 0
+    assert run(["archive", "prune", url, "--older-than", "0", "--yes", "--allow-unknown-holds"]) == 0
     assert "removed 1 archive" in capsys.readouterr().out
     with pytest.raises(ArchiveMissing):
         segments(url)

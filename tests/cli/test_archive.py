@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
-from archives import SMALL, archive, header, item, session
-from operating import on_terminal
+from archives import archive, header, item, run_archive, session
 
 from sessionctl.archive.codecs import Compression
-from sessionctl.archive.writer import SegmentWriter, create_archive
+from sessionctl.archive.writer import create_archive
 from sessionctl.cli.app import run
 
 HOSTILE = "\x1b]0;owned\x07\u202e"
@@ -22,24 +19,6 @@ HOSTILE = "\x1b]0;owned\x07\u202e"
 def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
     status = run([*arguments, "-o", "json"])
     return status, json.loads(capsys.readouterr().out)
-
-
-def run_archive(place: Path, run_id: str, days: float = 0, segments: int = 1) -> Path:
-    """The archive of a run some days ago."""
-    directory = place / run_id
-    directory.mkdir(parents=True)
-    at = datetime.now(UTC) - timedelta(days=days)
-    for number in range(1, segments + 1):
-        path = directory / f"{number:06}.jsonl.zst"
-        with create_archive(str(path), header(run_id=run_id, segment=number, created_at=at)) as writer:
-            _fill(writer, f"-{number}" if number > 1 else "")
-            writer.seal()
-    return directory
-
-
-def _fill(writer: SegmentWriter, suffix: str) -> None:
-    for record, items in SMALL:
-        writer.add(session(record.id + suffix), items)
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,68 +122,3 @@ class TestShow:
             assert run(["archive", *arguments]) == 0
             out, err = capsys.readouterr()
             assert not {"\x1b", "\x07", "\u202e"} & set(out + err)
-
-
-class TestPrune:
-    def prune(self, place: Path, *more: str) -> int:
-        return run(["archive", "prune", str(place), "--older-than", "35d", *more])
-
-    def test_old_ones_go_and_young_ones_stay(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        old, young = run_archive(tmp_path, "old", 40, segments=3), run_archive(tmp_path, "young", 34)
-        (old / "000004.jsonl.zst.part").write_bytes(b"what a killed run leaves")
-        assert self.prune(tmp_path, "--dry-run") == 0
-        assert "removes     1 archive, " in capsys.readouterr().out
-        assert old.exists()
-        assert self.prune(tmp_path, "--yes") == 0
-        assert "removed 1 archive, " in capsys.readouterr().out
-        assert list(tmp_path.iterdir()) == [young]
-        assert run(["archive", "verify", str(tmp_path)]) == 0
-        capsys.readouterr()
-        assert self.prune(tmp_path, "--yes") == 0
-
-    def test_it_asks(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        old = run_archive(tmp_path, "old", 40)
-        assert self.prune(tmp_path) == 2
-        assert "--yes" in capsys.readouterr().err
-        assert old.exists()
-
-    @pytest.mark.parametrize("answer", ["y", "n"])
-    def test_at_a_terminal(self, tmp_path: Path, answer: str) -> None:
-        old = run_archive(tmp_path, "old", 40)
-        child = on_terminal("archive", "prune", tmp_path, "--older-than", "35d", columns=200)
-        child.expect(rb"Remove 1 archive\? .* \[y/N\]")
-        child.sendline(answer)
-        child.expect(pexpect.EOF)
-        child.close()
-        assert (child.exitstatus, old.exists()) == ((0, False) if answer == "y" else (2, True))
-
-    def test_as_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        run_archive(tmp_path, "old", 40, segments=2)
-        run_archive(tmp_path, "young")
-        (tmp_path / "notes").mkdir()
-        status, told = as_json(capsys, "archive", "prune", str(tmp_path), "--older-than", "35d", "--yes")
-        assert status == 0
-        (removed,) = told["removed"]
-        assert (removed["run_id"], removed["files"], removed["sessions"]) == ("old", 2, 6)
-        assert (told["kept"], [Path(left["directory"]).name for left in told["left_alone"]]) == (1, ["notes"])
-
-    def test_nothing_but_archives_is_removed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Whatever else may lie there, in every disguise."""
-        aside = run_archive(tmp_path / "aside", "linked", 40)
-        place = tmp_path / "place"
-        run_archive(place, "mixed", 40).joinpath("notes.txt").write_text("mine")
-        run_archive(place, "nested", 40).joinpath("000002.jsonl.zst").mkdir()
-        run_archive(place, "renamed", 40).rename(place / "other-name")
-        run_archive(place, "truncated-header", 40).joinpath("000001.jsonl.zst").write_bytes(b"(\xb5/\xfd")
-        run_archive(place, "link-inside", 40).joinpath("000002.jsonl.zst").symlink_to(aside / "000001.jsonl.zst")
-        (place / "linked").symlink_to(aside)
-        (place / "empty").mkdir()
-        (place / "somebody-elses").mkdir()
-        (place / "somebody-elses" / "000001.jsonl.zst").write_bytes(b"no archive")
-        (place / "000001.jsonl.zst").write_bytes((aside / "000001.jsonl.zst").read_bytes())
-        before = sorted(tmp_path.rglob("*"))
-        assert self.prune(place, "--yes") == 0
-        assert sorted(tmp_path.rglob("*")) == before
-        told = capsys.readouterr().err
-        for name in ("mixed", "nested", "other-name", "truncated-header", "link-inside", "empty", "somebody-elses"):
-            assert f"/{name}" in told

@@ -10,12 +10,11 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.output import Column, Form, Output, Record
-from sessionctl.core.units import count
-from sessionctl.errors import ArchiveDamaged, GuardRefused, SessionctlError
+from sessionctl.cli.safeguarding import Consent, consenting
+from sessionctl.errors import ArchiveDamaged, SessionctlError
 
 if TYPE_CHECKING:
     from sessionctl.archive.places import Place
-    from sessionctl.operations.archives import OldRun, Pruning
 
 app = typer.Typer(no_args_is_help=True, help="What archives hold, whether they are sound, one transcript, removal.")
 
@@ -193,121 +192,49 @@ def show(
 
 
 @app.command()
+@consenting(dry_run="Show what would be removed and stop.")
 def prune(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where runs put their archives; a URL too.")],
+    *,
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DIR", show_default="the archives of the stores", help="Where runs put their archives; URLs too."
+        ),
+    ] = None,
+    store: opt.StoreOpt = None,
+    all_stores: opt.AllStoresOpt = False,
     older_than: Annotated[
-        timedelta,
-        typer.Option("--older-than", parser=opt.duration, metavar="DUR", help="Archives of runs at least DUR ago."),
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be removed and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        timedelta | None,
+        typer.Option(
+            "--older-than",
+            parser=opt.duration,
+            metavar="DUR",
+            show_default="archive_keep of the store",
+            help="Archives of runs at least DUR ago.",
+        ),
+    ] = None,
+    allow_unknown_holds: Annotated[
+        bool,
+        typer.Option("--allow-unknown-holds", help="Go on where a store cannot be asked what is held."),
+    ] = False,
+    consent: Consent,
     output: opt.OutputOpt = Form.TABLE,
 ) -> int:
     """Remove the archives of runs that are past their time. Those runs can no longer be undone.
 
-    Only directories that hold an archive and nothing else, and are named after its run, are ever removed;
-    whatever else lies there is left alone and told.
+    An archive stays while a session in it is held in the store it came from. Only directories that hold an \
+archive and nothing else, and are named after its run, are ever removed; whatever else lies there is left \
+alone and told.
 
     Examples:
 
-      sessionctl archive prune /var/backups/sessions --older-than 35d --dry-run
+      sessionctl archive prune --store prod --dry-run
+
+      sessionctl archive prune /var/backups/sessions --older-than 35d
 
       sessionctl archive prune 's3://bucket/prod/' --older-than 1y --yes
-    """
-    from datetime import UTC, datetime
-
-    from sessionctl.core.address import mask
-    from sessionctl.operations.archives import plan_pruning
+    """  # fmt: skip
+    from sessionctl.cli.pruning import Pruner
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
-    plan = plan_pruning(directory, older_than, datetime.now(UTC))
-    for _, why in plan.left:
-        out.warn(f"left alone: {why}")
-    if out.form.for_people or not (dry_run or yes):
-        _show_pruning(out, plan, mask(directory), to_stderr=not (dry_run or yes))
-    removed: list[OldRun] = []
-    failures: list[SessionctlError] = []
-    if dry_run:
-        removed = list(plan.old)
-        if out.form.for_people:
-            out.note("dry run: nothing was removed")
-    elif plan.old:
-        question = f"Remove {count(len(plan.old), 'archive')}? Their runs can no longer be undone."
-        if not out.confirm(question, yes=yes):
-            raise GuardRefused("not confirmed: nothing was removed")
-        removed = _remove(out, plan, failures)
-    if out.form is Form.JSON:
-        out.json(_pruned(plan, removed, failures, mask(directory), dry_run=dry_run))
-    elif not dry_run:
-        size = _size(removed)
-        out.line(f"archive prune in {mask(directory)}: removed {count(len(removed), 'archive')}, {size}")
-    return FAILED if failures else 0
-
-
-def _remove(out: Output, plan: Pruning, failures: list[SessionctlError]) -> list[OldRun]:
-    """One that cannot be removed does not keep the others."""
-    from sessionctl.operations.archives import prune as remove
-
-    done: list[OldRun] = []
-    for run in plan.old:
-        try:
-            remove(run)
-            done.append(run)
-        except SessionctlError as error:
-            failures.append(error)
-            out.warn(f"not removed: {error.message}")
-    return done
-
-
-def _show_pruning(out: Output, plan: Pruning, shown: str, *, to_stderr: bool) -> None:
-    console = out.err if to_stderr else out.console
-    out.line(f"Plan: archive prune in {shown}", console=console)
-    out.line(f"  removes     {count(len(plan.old), 'archive')}, {_size(plan.old)}", console=console)
-    out.line(f"  keeps       {count(plan.young, 'younger archive')}", console=console)
-    if plan.old:
-        out.line(console=console)
-        out.table(_OLD, map(_old_record, plan.old), console=console)
-
-
-def _old_record(run: OldRun) -> Record:
-    from sessionctl.core.units import format_time
-
-    return {
-        "archive": str(run.directory),
-        "run_id": run.header.run_id,
-        "created_at": format_time(run.header.created_at),
-        "command": run.header.command,
-        "store": run.header.store,
-        "sessions": run.sessions,
-        "files": len(run.files),
-        "size": run.size,
-    }
-
-
-_OLD = (
-    _ARCHIVE,
-    Column(key="created_at", header="CREATED", show=_day),
-    Column(key="sessions", header="SESSIONS", justify="right"),
-    Column(key="size", header="SIZE", justify="right", show=_sized("size")),
-    Column(key="store", header="FROM", fold=True),
-)
-
-
-def _pruned(
-    plan: Pruning, removed: Iterable[OldRun], failures: Iterable[SessionctlError], shown: str, *, dry_run: bool
-) -> Record:
-    return {
-        "command": "archive prune",
-        "directory": shown,
-        "dry_run": dry_run,
-        "removed": [_old_record(run) for run in removed],
-        "kept": plan.young,
-        "left_alone": [{"directory": str(at), "why": why} for at, why in plan.left],
-        "failed": [error.message for error in failures],
-    }
-
-
-def _size(runs: Iterable[OldRun]) -> str:
-    from sessionctl.core.units import format_size
-
-    return format_size(sum(run.size for run in runs))
+    return Pruner(out, consent, older_than, allow_unknown_holds).run(directories or (), store, all_stores=all_stores)
