@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from math import isfinite
 from typing import Any
+
+import msgspec
 
 from sessionctl.core.units import format_size
 
@@ -34,23 +35,42 @@ class Unreadable(StrEnum):
     """Reading the session raises, in the driver."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """What a stored text says. ``data`` is the parsed JSON, or the text itself where it does not parse.
 
     ``type`` is the item's; ``message`` for the bare ``{"content", "role"}`` form in which the SDK stores user
     input, ``encrypted`` for an EncryptedSession envelope; None where there is none. ``call_id`` is the id that
-    joins a call and its output, whichever field holds it for this type.
+    joins a call and its output, whichever field holds it for this type; ``program`` the call id of the program
+    that issued the item, None where the model itself did. What everything asks for is read at once; ``data``
+    is built when it is first asked for.
     """
 
-    data: Any
-    type: str | None = None
-    role: str | None = None
-    name: str | None = None
-    call_id: str | None = None
-    id: str | None = None
-    status: str | None = None
-    unreadable: Unreadable | None = None
+    __slots__ = ("_data", "_text", "call_id", "id", "name", "program", "role", "status", "type", "unreadable")
+
+    def __init__(
+        self, text: str, head: Any, kind: str | None, data: Any = ..., unreadable: Unreadable | None = None
+    ) -> None:
+        """``head`` holds the fields of ``_HEAD``, ``kind`` is the type; ``data`` where it was parsed already."""
+        self._text = text
+        self._data = data
+        self.unreadable = unreadable
+        self.type = kind
+        self.role = string(head.role)
+        self.id = string(head.id)
+        self.status = string(head.status)
+        self.name = _name(kind, head) if kind != "message" else string(head.name)
+        self.call_id = string(head.call_id) or (_other_call_id(kind, head) if kind in _CALLED_BY_OTHER_IDS else None)
+        self.program = None if head.caller is None else _program(head.caller)
+
+    @property
+    def data(self) -> Any:
+        """The parsed JSON; the text itself where it does not parse."""
+        if self._data is ...:
+            try:
+                self._data = json.loads(self._text)
+            except (ValueError, RecursionError):  # asked from so deep that it does not load there
+                self._data = self._text
+        return self._data
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -73,31 +93,59 @@ class Payload:
         return self.status in ("incomplete", "failed") or _reports_error(self.type, self.fields)
 
 
+_ABSENT = msgspec.Raw(b"")
+_HEAD = msgspec.defstruct(
+    "Head",
+    [
+        *((name, Any, None) for name in ("type", "role", "id", "call_id", "status", "name", "caller")),
+        *((name, Any, None) for name in ("server_label", "namespace", "approval_request_id")),
+        ("content", msgspec.Raw, _ABSENT),
+    ],
+)
+"""The fields that everything asks for; decoding into it checks all of the JSON but builds nothing of the rest."""
+_NO_FIELDS = _HEAD()
+_decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
+_SHORT, _LONG = 800, 4300
+"""Texts of so many letters cannot be nested too deeply to load; integers of so many digits Python refuses."""
+_DEEP = 400
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that were no UTF-8; a stored escape of a surrogate is ASCII
 
 
 def read_item(text: str) -> Payload:
     """Read one stored text. Never raises."""
+    size = len(text)
+    if size > _SHORT and (size >= _LONG or text.count("[") + text.count("{") > _DEEP):
+        return _read_carefully(text)
+    try:
+        head = _decode(text)
+    except (ValueError, RecursionError):  # broken, or valid only for the slower and more tolerant parser
+        return _read_carefully(text)
+    kind = head.type
+    if type(kind) is str and kind:
+        return Payload(text, head, kind)
+    if type(head.role) is str and head.content is not _ABSENT:
+        return Payload(text, head, "message")
+    return _read_carefully(text)
+
+
+def _read_carefully(text: str) -> Payload:
+    """By the parser that the SDK uses, with all that it takes and all that it refuses."""
     if not text.isascii() and _NOT_UTF8.search(text):
-        return Payload(data=text, unreadable=Unreadable.NOT_UTF8)
+        return _no_item(text, Unreadable.NOT_UTF8)
     try:
         data = json.loads(text)
     except json.JSONDecodeError:
-        return Payload(data=text, unreadable=Unreadable.NOT_JSON)
+        return _no_item(text, Unreadable.NOT_JSON)
     except (ValueError, RecursionError):
-        return Payload(data=text, unreadable=Unreadable.NOT_LOADABLE)
+        return _no_item(text, Unreadable.NOT_LOADABLE)
     if not isinstance(data, dict):
-        return Payload(data=data, unreadable=Unreadable.NOT_AN_OBJECT)
-    kind, role, item_id = (string(data.get(key)) for key in ("type", "role", "id"))
-    return Payload(
-        data=data,
-        type=kind or _implied_type(data, role),
-        role=role,
-        name=_name(kind, data),
-        call_id=_call_id(kind, data, item_id),
-        id=item_id,
-        status=string(data.get("status")),
-    )
+        return _no_item(data, Unreadable.NOT_AN_OBJECT)
+    head = _HEAD(**{name: data[name] for name in _HEAD.__struct_fields__ if name in data})
+    return Payload(text, head, string(head.type) or _implied_type(data, string(head.role)), data)
+
+
+def _no_item(data: Any, why: Unreadable) -> Payload:
+    return Payload("", _NO_FIELDS, None, data, why)
 
 
 def string(value: object) -> str | None:
@@ -113,22 +161,30 @@ def _implied_type(data: Mapping[str, Any], role: str | None) -> str | None:
     return "item_reference" if data.keys() <= {"id", "type"} and isinstance(data.get("id"), str) else None
 
 
-def _name(kind: str | None, data: Mapping[str, Any]) -> str | None:
-    name = string(data.get("name"))
-    scope = string(data.get("server_label")) or string(data.get("namespace"))
+def _name(kind: str | None, head: Any) -> str | None:
+    name = string(head.name)
+    scope = string(head.server_label) or string(head.namespace)
     if kind == "mcp_list_tools":
         return scope
     return f"{scope}.{name}" if scope and name else name
 
 
-def _call_id(kind: str | None, data: Mapping[str, Any], item_id: str | None) -> str | None:
-    call_id = string(data.get("call_id"))
-    if call_id is not None:
-        return call_id
+_CALLED_BY_OTHER_IDS = frozenset(
+    ("mcp_approval_request", "mcp_approval_response", "local_shell_call", "local_shell_call_output")
+)
+
+
+def _other_call_id(kind: str | None, head: Any) -> str | None:
     if kind == "mcp_approval_response":
-        return string(data.get("approval_request_id"))
-    # The API's own type of these two knows only the id, the SDK writes a call_id as well.
-    return item_id if kind in ("mcp_approval_request", "local_shell_call", "local_shell_call_output") else None
+        return string(head.approval_request_id)
+    # The API's own type of local shell items knows only the id, the SDK writes a call_id as well.
+    return string(head.id)
+
+
+def _program(caller: object) -> str | None:
+    if not isinstance(caller, dict) or caller.get("type") != "program":
+        return None
+    return string(caller.get("caller_id"))
 
 
 # -- errors ---------------------------------------------------------------------------------------------

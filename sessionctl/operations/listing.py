@@ -13,7 +13,6 @@ from datetime import datetime
 from itertools import chain, islice
 
 from sessionctl.core.model import Cursor, SessionRef, Want
-from sessionctl.core.payload import searchable_text
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 from sessionctl.operations.held import in_force
@@ -111,6 +110,8 @@ def _cursor_in(store: str, after: tuple[datetime | None, str, str]) -> Cursor:
 
 def _search(store: Store, refs: Iterator[SessionRef], text: str) -> Iterator[tuple[SessionRef, str]]:
     """The sessions in which ``text`` was said, in the order of ``refs``, each with where it was found first."""
+    from sessionctl.core.payload import searchable_text
+
     wanted, needle = text.lower(), needle_in(text)
     while chunk := list(islice(refs, _SEARCH_CHUNK)):
         hits: dict[str, str] = {}
