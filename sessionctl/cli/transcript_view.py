@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sessionctl.cli.folding import Layout
-from sessionctl.core.history import CALLS_OF, FATAL, HARMLESS, PAIRS, Verdict
+from sessionctl.core.history import FATAL, HARMLESS, Verdict
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import SessionRef
 from sessionctl.core.pieces import Piece, Tone, pieces
 from sessionctl.core.pretty import pretty_json
+from sessionctl.core.sending import CALLS_OF, PAIRS
 from sessionctl.core.text import cell_width, shorten, visible
 from sessionctl.core.tokens import estimate_tokens
 from sessionctl.core.transcript import Entry, Exchange, Joiner, Kind, Turn, kind_of, label_of

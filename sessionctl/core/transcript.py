@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from sessionctl.core.history import CALLS_OF, PAIRS
 from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload, Unreadable, read_item
+from sessionctl.core.sending import CALLS_OF, PAIRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sessionctl.core.history import PAIRS
 from sessionctl.core.model import Item
 from sessionctl.core.pieces import Tone, pieces
 from sessionctl.core.plan import Totals
 from sessionctl.core.pretty import pretty_json
 from sessionctl.core.record import StoredItem, instant
+from sessionctl.core.sending import PAIRS
 from sessionctl.core.text import visible
 from sessionctl.core.transcript import Entry, Exchange, Joiner, Kind, Turn, entries, kind_of, label_of, turns
 from sessionctl.core.units import count, format_duration, format_offset, format_size, format_stamp

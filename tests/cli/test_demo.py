@@ -18,7 +18,7 @@ import pytest
 from agents import SQLiteSession
 
 from sessionctl.cli.app import run
-from sessionctl.core.history import PAIRS
+from sessionctl.core.sending import PAIRS
 from sessionctl.demo import conversations
 from sessionctl.demo.writing import write_store
 

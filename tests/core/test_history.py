@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionctl.core.history import CALLS_OF, PAIRS, Judge, verdict
+from sessionctl.core.history import Judge, verdict
 from sessionctl.core.payload import read_item
+from sessionctl.core.sending import CALLS_OF, PAIRS
 
 USER = {"role": "user", "content": "hi"}
 SAID = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
@@ -79,7 +80,7 @@ def test_an_approval_left_behind_is_fatal() -> None:
 def test_reasoning_needs_what_it_belongs_to() -> None:
     assert judged(USER, THOUGHT) == (False, [("reasoning_without_item", 1)])
     assert judged(USER, THOUGHT, USER, SAID) == (False, [("reasoning_without_item", 1)])
-    assert judged(USER, THOUGHT, THOUGHT, SAID) == (True, [])
+    assert judged(USER, THOUGHT, {**THOUGHT, "id": "rs2"}, SAID) == (True, [])
     assert judged(USER, call("c"), THOUGHT, output("c"), SAID) == (False, [("reasoning_without_item", 2)])
 
 
@@ -150,5 +151,5 @@ def test_the_judge_forgets_items() -> None:
     payload = read_item(json.dumps(SAID))
     for position in range(1000):
         judge.see(payload, position, position)
-    assert not judge._calls
+    assert len(judge._traces) == 1
     assert judge.verdict().acceptable
