@@ -62,8 +62,12 @@ def _exporting(
     def one(store: Store) -> Tally:
         now = store.now()
         criteria = order.selector.explain(now)
-        run = new_run("export", store.address.recorded, now, current().env, reason=order.reason, criteria=criteria)
-        record = Record(ledger=ledger, run=run, out=str(order.layout.place or "stdout"))
+        out = str(order.layout.place.absolute()) if order.layout.place else "stdout"
+        run = new_run(
+            "export", store.address.recorded, now, current().env,
+            reason=order.reason, criteria=criteria, counts={"out": out},
+        )  # fmt: skip
+        record = Record(ledger=ledger, run=run)
         redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
         return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)
 

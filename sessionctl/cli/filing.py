@@ -13,6 +13,7 @@ import typer
 from sessionctl.archive.codecs import Compression
 from sessionctl.cli.grouping import grouped
 from sessionctl.cli.options import size
+from sessionctl.core.address import mask
 from sessionctl.errors import UsageError
 from sessionctl.export.formats import Format, meant_by
 from sessionctl.export.redaction import Sensitive, own_pattern
@@ -78,6 +79,11 @@ def _layout(
     force: ForceOpt = False,
 ) -> Layout:
     """What the options mean together. Raises UsageError where they contradict."""
+    if "://" in destination:
+        raise UsageError(
+            f"--out {mask(destination)} is a URL: exports go to files here or to stdout",
+            hint="pipe it: --out - | aws s3 cp - s3://bucket/file",
+        )
     to_stdout = destination == STDOUT
     if to_stdout and split:
         raise UsageError("--split writes several files: name a directory with --out")

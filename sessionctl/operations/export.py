@@ -63,11 +63,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Where an export is recorded: the ledger (None: nowhere) and its run of this store. ``out``: where it went."""
+    """Where an export is recorded: the ledger (None: nowhere) and its run of this store, which knows where it goes."""
 
     ledger: Ledger | None
     run: Run
-    out: str
 
     def begin(self) -> None:
         if self.ledger is not None:
@@ -75,7 +74,7 @@ class Record:
 
     def finish(self, tally: Tally, stopped: Stopped, error: str | None = None) -> None:
         if self.ledger is not None:
-            self.ledger.finish(self.run.run_id, {**tally.to_json(), "out": self.out}, stopped, error)
+            self.ledger.finish(self.run.run_id, {**tally.to_json(), **self.run.counts}, stopped, error)
 
 
 def export(

@@ -31,6 +31,7 @@ from operating import (
 )
 
 from sessionctl.archive.reader import ArchiveReader, verify
+from sessionctl.ledger import Ledger
 from sessionctl.testing.case import HOSTILE_IDS, turn, user
 
 
@@ -317,6 +318,18 @@ class TestReport:
         assert json.loads(row["counts"])["exported"]["items"] == 4
         assert json.loads(row["counts"])["out"] == str(tmp_path / "x.jsonl")
 
+    @pytest.mark.parametrize("form", ["archive", "html", "sqlite"])
+    def test_where_it_went_is_recorded_from_the_start(
+        self, store: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        """And by a path that means the same from everywhere."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(Ledger, "finish", lambda *_: None)
+        assert in_process("export", "-s", store, "--id", "s01", "--format", form, "--out", "x.out").status == 0
+        [row] = ledger_rows(home)
+        assert (json.loads(row["counts"]), row["stopped"]) == ({"out": str(tmp_path / "x.out")}, None)
+        assert str(tmp_path / "x.out") in in_process("runs", "show", row["run_id"]).text
+
     def test_a_failing_store_of_several(self, store: Path, tmp_path: Path) -> None:
         (tmp_path / "bad.db").write_text("no database")
         done = in_process("export", "-s", store, "-s", tmp_path / "bad.db", "--out", os.devnull, "-o", "json")
@@ -334,6 +347,7 @@ class TestReport:
         (["--out", "x", "--split-size", "1MiB"], "--split size"),
         (["--out", "x", "-o", "csv"], "not for this command"),
         (["--out", "."], "is a directory"),
+        (["--out", "s3://user:hunter2@bucket/x"], "s3://user:***@bucket/x is a URL"),
         ([], "--out"),
     ],
 )

@@ -41,7 +41,7 @@ def exported(case: SdkCase, form: Format) -> tuple[Tally, bytes]:
     stream = io.BytesIO()
     with case.open() as store, Shelf(Layout(place=None, format=form), stream) as shelf:
         run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
-        tally = export(store, WANTED, shelf, record=Record(ledger=None, run=run, out="stdout"))
+        tally = export(store, WANTED, shelf, record=Record(ledger=None, run=run))
     return tally, stream.getvalue()
 
 
