@@ -227,15 +227,7 @@ class SqlStore(SqlRewriter):
         started = time.monotonic()
         locked = {row[0]: row for row in self._locked(connection, ids)}
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
-        meant = [changes[session_id] for session_id in locked if session_id in changes]  # not the lookalikes
-        counted = [change.session_id for change in meant if change.version is not None]
-        items: dict[str, Sequence[Any]] = {}
-        if counted:
-            items |= {row[0]: row[1:] for row in self._counting.run(connection, ids=self._given(counted))}
-        uncounted = [change.session_id for change in meant if change.version is None]
-        if uncounted:
-            newest = self._newest_items.run(connection, ids=self._given(uncounted))
-            items |= {session_id: (0, None, at) for session_id, at in map(tuple, newest)}
+        items = self._counted(connection, [changes[session_id] for session_id in locked if session_id in changes])
         others = [session_id for session_id in ids if session_id not in locked]
         there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
         idle = guard.min_idle // timedelta(microseconds=1)
@@ -252,6 +244,18 @@ class SqlStore(SqlRewriter):
             outcomes |= dict.fromkeys(self._held_among(connection, list(locked), guard.named, now), Outcome.HELD)
         self.spent.check += time.monotonic() - started
         return outcomes
+
+    def _counted(self, connection: Connection, changes: Sequence[Change]) -> dict[str, Sequence[Any]]:
+        """Of each session: items, newest key, newest item, the first two where its version is asked for."""
+        exactly = [change.session_id for change in changes if change.version is not None]
+        others = [change.session_id for change in changes if change.version is None]
+        found: dict[str, Sequence[Any]] = {}
+        if exactly:
+            found |= {row[0]: row[1:] for row in self._counting.run(connection, ids=self._given(exactly))}
+        if others:
+            newest = self._newest_items.run(connection, ids=self._given(others))
+            found |= {session_id: (0, None, at) for session_id, at in map(tuple, newest)}
+        return found
 
     def _meet(self, turn: int | None) -> None:
         """Others are at work where our last transaction was not the one just before this one."""
