@@ -10,7 +10,7 @@ from sessionctl.cli.output import Column, Output, Record
 from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped, Times
-from sessionctl.core.tokens import estimate_tokens
+from sessionctl.core.tokens import tokens_of_size
 from sessionctl.core.units import exact_duration, format_age, format_minute, format_second, format_size
 
 _SHOWN = 10
@@ -39,7 +39,7 @@ def removed_text(report: Report) -> str:
     removed = report.removed
     if not report.keeps_sessions:
         return totals_text(removed)
-    tokens = f"about {estimate_tokens(removed.bytes):,} tokens (estimate)"
+    tokens = f"about {tokens_of_size(removed.bytes):,} tokens (estimate)"
     return f"{removed.items:,} items, {format_size(removed.bytes)}, {tokens} from {removed.sessions:,} sessions"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sessionctl.core.model import SessionRef
-from sessionctl.core.tokens import estimate_tokens
+from sessionctl.core.tokens import tokens_of_size
 from sessionctl.core.units import format_time
 
 
@@ -19,6 +19,6 @@ def session_record(store: str, ref: SessionRef, *, held: bool | None) -> dict[st
         "last_activity": format_time(ref.last_activity),
         "items": ref.items,
         "bytes": ref.bytes,
-        "tokens": None if ref.bytes is None else estimate_tokens(ref.bytes),
+        "tokens": None if ref.bytes is None else tokens_of_size(ref.bytes),
         "held": held,
     }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sessionctl.cli.output import Column, Output, Record
+from sessionctl.cli.tokens_told import method_told, usage_told
 from sessionctl.core.plan import Totals
+from sessionctl.core.tokens import counted_by
 from sessionctl.core.units import format_age, format_minute, format_second, format_size, format_time
 from sessionctl.operations.stats import Share, Stats
 
@@ -36,6 +39,9 @@ def stats_json(stats: Stats) -> dict[str, Any]:
         ],
         "orphan_items": stats.orphans,
         "sample": {"items": stats.sampled, "complete": stats.sampled_all},
+        "tokens": _tokens(stats),
+        "tokens_by": counted_by(),
+        "recorded_usage": None if stats.recorded is None else asdict(stats.recorded),
         "by_type": _shares_json(stats, stats.by_type, "type"),
         "by_tool": _shares_json(stats, stats.by_tool, "tool"),
         "disk": None if usage is None else {
@@ -53,16 +59,33 @@ def _histogram_json(stats: Stats, buckets: Mapping[str, Totals]) -> list[dict[st
 
 
 def _shares_json(stats: Stats, shares: Mapping[str, Share], key: str) -> list[dict[str, Any]]:
-    return [{key: name, "items": items, "bytes": size} for name, items, size in _scaled(stats, shares)]
+    return [
+        {key: name, "items": share.items, "bytes": share.bytes, "tokens": share.tokens}
+        for name, share in _scaled(stats, shares)
+    ]
 
 
-def _scaled(stats: Stats, shares: Mapping[str, Share]) -> list[tuple[str, int, int]]:
-    """(name, items, bytes), largest first, scaled from the sample to the whole."""
-    read = sum(share.bytes for share in stats.by_type.values())
+def _scaled(stats: Stats, shares: Mapping[str, Share]) -> list[tuple[str, Share]]:
+    """By name, largest first, scaled from the sample to the whole."""
     per_item = 1.0 if stats.sampled_all else stats.totals.items / max(1, stats.sampled)
-    per_byte = 1.0 if stats.sampled_all else stats.totals.bytes / max(1, read)
-    rows = [(name, round(s.items * per_item), round(s.bytes * per_byte)) for name, s in shares.items()]
-    return sorted(rows, key=lambda row: (-row[2], row[0]))
+    per_byte = _per_byte(stats)
+    rows = [
+        (
+            name,
+            Share(items=round(s.items * per_item), bytes=round(s.bytes * per_byte), tokens=round(s.tokens * per_byte)),
+        )
+        for name, s in shares.items()
+    ]
+    return sorted(rows, key=lambda row: (-row[1].bytes, row[0]))
+
+
+def _per_byte(stats: Stats) -> float:
+    """What one octet of the sample stands for."""
+    return 1.0 if stats.sampled_all else stats.totals.bytes / max(1, sum(s.bytes for s in stats.by_type.values()))
+
+
+def _tokens(stats: Stats) -> int:
+    return round(sum(share.tokens for share in stats.by_type.values()) * _per_byte(stats))
 
 
 def show_stats(out: Output, stats: Stats, parts: Sequence[Stats]) -> None:
@@ -98,6 +121,10 @@ def _head(stats: Stats, parts: Sequence[Stats]) -> Iterator[str]:
     yield f"  items      {t.items:,}, {format_size(t.bytes)} of stored text"
     if stats.oldest and stats.newest:
         yield f"  activity   {format_second(stats.oldest)} to {format_second(stats.newest)}"
+    if t.items:
+        yield f"  tokens     ~{_tokens(stats):,}, {method_told(counted_by())}"
+    if stats.recorded:
+        yield f"  recorded   {usage_told(stats.recorded)}"
     usage = stats.usage
     if usage is not None and usage.total is not None:
         free = f", {format_size(usage.free)} free inside" if usage.free else ""
@@ -171,18 +198,20 @@ def _share_columns(title: str, mark: str) -> Sequence[Column]:
         Column(key="name", header=title, fold=True),
         Column(key="items", header=f"{mark}ITEMS", justify="right"),
         Column(key="size", header=f"{mark}SIZE", justify="right"),
+        Column(key="tokens", header="~TOKENS", justify="right"),
         Column(key="share", header="SHARE", justify="right"),
         Column(key="bar", header=""),
     )
 
 
 def _share_records(stats: Stats, shares: Mapping[str, Share]) -> Iterator[Record]:
-    for name, items, size in _scaled(stats, shares)[:_TOOLS]:
-        share = size / max(1, stats.totals.bytes)
+    for name, scaled in _scaled(stats, shares)[:_TOOLS]:
+        share = scaled.bytes / max(1, stats.totals.bytes)
         yield {
             "name": name,
-            "items": f"{items:,}",
-            "size": format_size(size),
+            "items": f"{scaled.items:,}",
+            "size": format_size(scaled.bytes),
+            "tokens": f"{scaled.tokens:,}",
             "share": f"{share:.0%}",
             "bar": "█" * round(share * _BAR),
         }

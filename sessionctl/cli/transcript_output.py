@@ -124,16 +124,29 @@ def _show_json(showing: Showing) -> None:
     ]
     showing.out.json(
         {
-            "session": session_record(showing.store, inspection.ref, held=held),
+            "session": session_record(showing.store, inspection.ref, held=held) | _tokens(inspection),
             "verdict": {"acceptable": verdict.acceptable, "defects": defects},
             "turns": turns,
         }
     )
 
 
+def _tokens(inspection: Inspection) -> dict[str, Any]:
+    """Counted item by item, how, and what the store recorded."""
+    from dataclasses import asdict
+
+    from sessionctl.core.tokens import counted_by
+
+    usage = inspection.usage
+    return {
+        "tokens": inspection.tokens,
+        "tokens_by": counted_by(),
+        "recorded_usage": None if usage is None else asdict(usage),
+    }
+
+
 def _item_record(entry: Entry) -> Mapping[str, Any]:
     from sessionctl.core.payload import exportable
-    from sessionctl.core.tokens import estimate_tokens
     from sessionctl.core.units import format_time
 
     item, payload = entry.item, entry.payload
@@ -146,7 +159,7 @@ def _item_record(entry: Entry) -> Mapping[str, Any]:
         "call_id": payload.call_id,
         "name": payload.name,
         "bytes": item.size,
-        "tokens": estimate_tokens(item.size),
+        "tokens": entry.tokens,
         "error": payload.is_error,
         "unseen": entry.unseen,
         "data": exportable(payload, item.text),
@@ -184,7 +197,7 @@ def _show_transcript(showing: Showing, *, following: bool) -> Callable[[Entry], 
 
 
 def _transcript_lines(showing: Showing, view: TranscriptView, *, following: bool) -> Iterator[Text]:
-    from sessionctl.cli.transcript_view import plain, verdict_lines
+    from sessionctl.cli.transcript_view import plain, tokens_line, verdict_lines
     from sessionctl.core.units import count
 
     inspection, shown = showing.inspection, 0
@@ -200,6 +213,8 @@ def _transcript_lines(showing: Showing, view: TranscriptView, *, following: bool
         yield plain("")
         yield plain("no items" if not inspection.end.count else f"none of the {inspection.end.count:,} items is there")
     if not following:
+        yield plain("")
+        yield tokens_line(inspection.tokens, inspection.usage)
         yield from verdict_lines(verdict)
 
 

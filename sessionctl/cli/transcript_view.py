@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sessionctl.cli.folding import Layout
+from sessionctl.cli.tokens_told import method_told, usage_told
 from sessionctl.core.history import FATAL, HARMLESS, Verdict
 from sessionctl.core.hold import Hold
-from sessionctl.core.model import SessionRef
+from sessionctl.core.model import RecordedUsage, SessionRef
 from sessionctl.core.pieces import Piece, Tone, pieces
 from sessionctl.core.pretty import pretty_json
 from sessionctl.core.sending import CALLS_OF, PAIRS
 from sessionctl.core.text import cell_width, shorten, visible
-from sessionctl.core.tokens import estimate_tokens
+from sessionctl.core.tokens import counted_by
 from sessionctl.core.transcript import Entry, Exchange, Joiner, Kind, Turn, kind_of, label_of
 from sessionctl.core.units import count, format_duration, format_offset, format_size, format_stamp
 
@@ -88,9 +89,9 @@ class TranscriptView:
             facts.append(f"{format_duration(turn.gap)} later")
         if turn.duration:
             facts.append(f"took {format_duration(turn.duration)}")
-        size = sum(entry.item.size for entry in turn.entries)
+        size, tokens = (sum(entry.item.size for entry in turn.entries), sum(entry.tokens for entry in turn.entries))
         chosen = f"{len(turn.entries)} of " if len(turn.entries) < turn.items else ""
-        facts += [f"{chosen}{count(turn.items, 'item')}", format_size(size), f"~{estimate_tokens(size):,} tokens"]
+        facts += [f"{chosen}{count(turn.items, 'item')}", format_size(size), f"~{tokens:,} tokens"]
         room = (self.layout.width or _WIDTH) - cell_width(title) - 9
         while len(facts) > 1 and cell_width(" · ".join(facts)) > room:
             facts.pop()  # on a narrow terminal the least needed ones, which stand last, give way
@@ -164,9 +165,14 @@ class TranscriptView:
         return text
 
 
+def tokens_line(tokens: int, usage: RecordedUsage | None) -> Text:
+    """What the session is to the model, how that was counted, and what its runs took where that was recorded."""
+    recorded = f"; recorded: {usage_told(usage)}" if usage else ""
+    return _text((f"~{tokens:,} tokens, {method_told(counted_by())}{recorded}", "dim"))
+
+
 def verdict_lines(verdict: Verdict) -> Iterator[Text]:
     """Whether the model would accept the session, and what is wrong with it."""
-    yield _text("")
     if verdict.acceptable is None:
         yield _text(("? The items are encrypted: whether the model would accept them cannot be told.", "yellow"))
     elif verdict.acceptable:
@@ -219,4 +225,4 @@ def _ago(at: datetime | None, now: datetime) -> str:
 def _size(ref: SessionRef) -> str:
     if ref.items is None or ref.bytes is None:
         return "unknown"
-    return f"{count(ref.items, 'item')}, {format_size(ref.bytes)}, ~{estimate_tokens(ref.bytes):,} tokens"
+    return f"{count(ref.items, 'item')}, {format_size(ref.bytes)}"

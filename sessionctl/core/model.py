@@ -220,6 +220,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedUsage:
+    """What the agents themselves wrote down of what their runs cost, as the model's server counted it."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
     """All items of a store and the octets of their texts, whether or not their sessions have a row."""
 

@@ -276,7 +276,7 @@ def _is_plain(data: Any) -> bool:
 
 # -- search ---------------------------------------------------------------------------------------------
 
-_NOT_SAID = frozenset(
+NOT_SAID = frozenset(
     (
         *(
             "type",
@@ -293,6 +293,7 @@ _NOT_SAID = frozenset(
         *("fingerprint", "encrypted_content", "logprobs", "detail", "execution"),
     )
 )
+"""Keys whose values say nothing to a reader, nor to the model."""
 _DATA_URL = re.compile(r"data:([\w/+.-]{1,80})(?:;[\w=.-]{1,80})*;base64,([A-Za-z0-9+/_=-]*)")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{1000,}={0,2}")
 
@@ -320,7 +321,7 @@ def _said(data: Any) -> Iterator[str]:
             yield without_blobs(node)
             yield from _decoded(node)
         elif isinstance(node, dict):
-            rest.extend(reversed([value for key, value in node.items() if key not in _NOT_SAID]))
+            rest.extend(reversed([value for key, value in node.items() if key not in NOT_SAID]))
         elif isinstance(node, list):
             rest.extend(reversed(node))
 
@@ -336,18 +337,21 @@ def _decoded(text: str) -> Iterator[str]:
 
 def without_blobs(text: str) -> str:
     """``text`` with encoded media in it replaced by what they are and how large."""
+    return replace_blobs(text, lambda kind, encoded: f"[{media(kind, encoded)}]")
+
+
+def replace_blobs(text: str, by: Callable[[str, str], str]) -> str:
+    """``text`` with encoded media in it replaced by what ``by`` makes of their media type and base64 text."""
     if len(text) < 100:
         return text
     if "base64," in text:
-        text = _DATA_URL.sub(lambda found: f"[{media(found[1], found[2])}]", text)
-    return _BASE64.sub(_summarise_base64, text)
+        text = _DATA_URL.sub(lambda found: by(found[1], found[2]), text)
+    return _BASE64.sub(lambda found: by("base64", found[0]) if _is_encoded(found[0]) else found[0], text)
 
 
-def _summarise_base64(found: re.Match[str]) -> str:
-    run = found[0]
-    # A long run of one kind of letters is more likely somebody's padding than encoded bytes.
-    varied = all(re.search(kind, run[:1000]) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
-    return f"[{media('base64', run)}]" if varied else run
+def _is_encoded(run: str) -> bool:
+    """A long run of one kind of letters is more likely somebody's padding than encoded bytes."""
+    return all(re.search(kind, run[:1000]) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
 
 
 def media(kind: str, encoded: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Forecast, Totals
-from sessionctl.core.tokens import estimate_tokens
+from sessionctl.core.tokens import tokens_of_size
 
 SKIPS = (Outcome.ACTIVE, Outcome.HELD, Outcome.CHANGED, Outcome.FAILED, Outcome.MISSING)
 
@@ -138,7 +138,7 @@ def counts_json(
 
 
 def _tokens(removed: Totals) -> dict[str, Any]:
-    return {"tokens": {"removed": estimate_tokens(removed.bytes), "estimate": True}}
+    return {"tokens": {"removed": tokens_of_size(removed.bytes), "estimate": True}}
 
 
 def _totals(totals: Totals) -> dict[str, int]:

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from sessionctl.core.model import SessionRef
-from sessionctl.core.tokens import estimate_tokens
 from sessionctl.core.units import exact_duration, format_second, format_size
 
 _OPERATORS: dict[str, Callable[[datetime, datetime], bool]] = {
@@ -38,6 +37,12 @@ class Bound:
         """False where the session has no such time: an unknown age matches nothing."""
         value = ref.updated_at if self.column == "updated_at" else ref.created_at
         return value is not None and _OPERATORS[self.op](value, self.at)
+
+
+def _tokens(size: int) -> int:
+    from sessionctl.core.tokens import tokens_of_size
+
+    return tokens_of_size(size)
 
 
 def glob_regex(glob: str) -> str:
@@ -90,7 +95,7 @@ class Query:
         return (
             (self.min_items is None or items >= self.min_items)
             and (self.min_bytes is None or size >= self.min_bytes)
-            and (self.min_tokens is None or estimate_tokens(size) >= self.min_tokens)
+            and (self.min_tokens is None or _tokens(size) >= self.min_tokens)
             and not (self.empty and items)
         )
 

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload, Unreadable, read_item
 from sessionctl.core.sending import CALLS_OF, PAIRS
+from sessionctl.core.tokens import tokens_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,11 @@ class Entry:
         if self.item.hidden:
             return self.item.hidden
         return str(self.payload.unreadable) if self.payload.unreadable is Unreadable.NOT_JSON else None
+
+    @property
+    def tokens(self) -> int:
+        """What it is to the model (``core.tokens``): none where the agent does not see it."""
+        return 0 if self.unseen else tokens_of(self.payload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from sessionctl.core.history import Judge, Verdict
-from sessionctl.core.model import Item, SessionRef, Want
+from sessionctl.core.model import Item, RecordedUsage, SessionRef, Want
 from sessionctl.core.payload import Unreadable, searchable_text
 from sessionctl.core.selector import Query
 from sessionctl.core.transcript import Entry, Turn, entries, turns
@@ -51,13 +51,17 @@ class Part:
 
 
 class Inspection:
-    """One session being read. Iterate ``turns`` once; ``verdict`` then is over the whole session.
+    """One session being read. Iterate ``turns`` once; ``verdict`` and ``tokens`` then are over the whole session.
+
+    ``usage`` is what the store recorded of its runs, None where it does not.
 
     ``close`` it before the store, if it may not have been read to its end.
     """
 
-    def __init__(self, ref: SessionRef, items: Iterator[Item], part: Part) -> None:
+    def __init__(self, ref: SessionRef, items: Iterator[Item], part: Part, usage: RecordedUsage | None = None) -> None:
         self.ref = ref
+        self.usage = usage
+        self.tokens = 0
         self.end = TailEnd()
         self._judge = Judge()
         self._part = part
@@ -82,6 +86,7 @@ class Inspection:
         for entry in read:
             if not entry.item.hidden or entry.payload.unreadable is Unreadable.NOT_JSON:
                 self._judge.see(entry.payload, entry.position, entry.item.key)
+            self.tokens += entry.tokens
             self.end.pass_by(entry.item)
             yield entry
 
@@ -108,7 +113,7 @@ def inspect(store: Store, session_id: str, part: Part | None = None) -> Inspecti
             raise SessionNotFound(f"no session {session_id!r} in {store.address.label}", hint=_near(store, session_id))
         ref = SessionRef(id=session_id, created_at=None, updated_at=None)
         items = _again(first, items)
-    return Inspection(ref, items, part or Part())
+    return Inspection(ref, items, part or Part(), store.recorded_usage(session_id))
 
 
 @contextmanager

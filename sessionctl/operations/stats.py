@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from sessionctl.core.model import Item, Order, SessionRef, StoreInfo, Usage, Want
+from sessionctl.core.model import Item, Order, RecordedUsage, SessionRef, StoreInfo, Usage, Want
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query, Selector
+from sessionctl.core.tokens import tokens_of
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
 
@@ -47,10 +48,12 @@ class Share:
 
     items: int = 0
     bytes: int = 0
+    tokens: int = 0
 
-    def add(self, size: int) -> None:
+    def add(self, size: int, tokens: int) -> None:
         self.items += 1
         self.bytes += size
+        self.tokens += tokens
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class Stats:
     sampled: int = 0
     sampled_all: bool = True
     usage: Usage | None = None
+    recorded: RecordedUsage | None = None
+    """What the runs of all its sessions took; None where that is not recorded or only a selection was looked at."""
 
 
 def measure(store: Store, selector: Selector, *, top: int, by_bytes: bool = False) -> Stats:
@@ -100,6 +105,7 @@ def measure(store: Store, selector: Selector, *, top: int, by_bytes: bool = Fals
     stats.oldest, stats.newest = seen.oldest, seen.newest
     if whole:
         volume = store.volume()
+        stats.recorded = store.recorded_usage()
         stats.orphans = max(0, volume.items - stats.totals.items)
         stats.totals = replace(stats.totals, bytes=volume.bytes)
         some = store.sample(READ_WHOLE if volume.items <= READ_WHOLE else SAMPLE)
@@ -171,6 +177,7 @@ def combine(parts: Sequence[Stats], *, top: int) -> Stats:
                 into = mine.setdefault(name, Share())
                 into.items += share.items
                 into.bytes += share.bytes
+                into.tokens += share.tokens
     total.oldest = min((p.oldest for p in parts if p.oldest), default=None)
     total.newest = max((p.newest for p in parts if p.newest), default=None)
     everyone = [largest for part in parts for largest in part.top]
@@ -225,14 +232,15 @@ def _sort_items(stats: Stats, items: Iterable[Item]) -> None:
     tools: dict[str, str] = {}
     for item in items:
         payload, size = read_item(item.text), item.size
+        tokens = 0 if item.hidden else tokens_of(payload)
         stats.sampled += 1
-        stats.by_type.setdefault(payload.type or "unreadable", Share()).add(size)
+        stats.by_type.setdefault(payload.type or "unreadable", Share()).add(size, tokens)
         name = payload.name
         if name and payload.call_id:
             tools[payload.call_id] = name
         tool = name or (tools.get(payload.call_id) if payload.call_id else None)
         if tool:
-            stats.by_tool.setdefault(tool, Share()).add(size)
+            stats.by_tool.setdefault(tool, Share()).add(size, tokens)
 
 
 _TICK = timedelta.resolution

@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sessionctl.core.model import Span
+from sessionctl.core.model import RecordedUsage, Span
 from sessionctl.core.record import StoredItem
+from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted
 from sessionctl.stores._sqlite_values import bound
 
@@ -75,6 +76,19 @@ def _insert(connection: sqlite3.Connection, table: str, session_id: str, rows: I
         connection.execute(
             f"{verb} INTO {quoted(table)} ({names}) VALUES ({places})", (bound(session_id), *row.values())
         )
+
+
+def recorded_usage(file: SqliteFile, session_id: str | None) -> RecordedUsage | None:
+    """What the SDK recorded of a session's runs, of all of them where ``session_id`` is None."""
+    sums = "count(*), sum(requests), sum(input_tokens), sum(output_tokens), sum(total_tokens)"
+    mine, params = (_MINE, (bound(session_id),)) if session_id is not None else ("", ())
+    turns, *usage = file.row(f"SELECT {sums} FROM turn_usage {mine}", params)
+    if not turns:
+        return None
+    requests, input_tokens, output_tokens, total_tokens = (int(number or 0) for number in usage)
+    return RecordedUsage(
+        requests=requests, input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total_tokens
+    )
 
 
 def _move_behind(connection: sqlite3.Connection, session_id: str, before: Sequence[Mapping[str, Any]]) -> None:

@@ -36,6 +36,7 @@ from sessionctl.core.model import (
     Outcome,
     Preflight,
     Put,
+    RecordedUsage,
     SessionRef,
     Spent,
     StoreInfo,
@@ -124,6 +125,10 @@ class Store(ABC):
     @abstractmethod
     def usage(self) -> Usage:
         """Space on disk, as far as the engine tells it cheaply."""
+
+    def recorded_usage(self, session_id: str | None = None) -> RecordedUsage | None:  # noqa: ARG002
+        """What was recorded of this session's runs (None: of all together); None where nothing was."""
+        return None
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:  # noqa: ARG002
         """These sessions with all that the store keeps of them, one after the other, any order.

@@ -33,6 +33,7 @@ from sessionctl.core.model import (
     Preflight,
     Put,
     Recheck,
+    RecordedUsage,
     Rewrite,
     SessionRef,
     StoreInfo,
@@ -51,6 +52,7 @@ from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
+from sessionctl.stores._sqlite_structure import recorded_usage
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
@@ -198,6 +200,9 @@ class Adapter(HoldsInFile):
         sql, params = self._rows_of(query, ids, Order.PHYSICAL, None, None, want, whole=whole)
         looking = (sql, [*params, 0, 0] if whole else params)
         return preflight(self._file, self._layout, looking, planned, named=not whole)
+
+    def recorded_usage(self, session_id: str | None = None) -> RecordedUsage | None:
+        return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
         items, as_ref = self._items_sql(), reader_of_refs(Want.VERSION)
