@@ -28,6 +28,7 @@ from sqlalchemy import (
     false,
     func,
     not_,
+    null,
     or_,
     select,
 )
@@ -152,6 +153,14 @@ class SqlReader(Store):
     @abstractmethod
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
         """Close a stream that was not read to its end, without reading the rest."""
+
+    def _edition(self) -> Expression:
+        """A number that each write to a session's own row moves; NULL where the server keeps none."""
+        return null()
+
+    def _largest_key(self) -> Expression:
+        """The largest key of a group of items; NULL where the edition of their session tells as much."""
+        return func.max(self._messages.c.id)
 
     def _owns(self) -> Condition:
         return self._same_id(self._messages.c.session_id)
@@ -285,6 +294,7 @@ class SqlReader(Store):
             s.session_id.label("id"),
             self._instant(s.created_at, s.created_at.info["facts"].clock).label("created"),
             self._instant(s.updated_at, s.updated_at.info["facts"].clock).label("updated"),
+            self._edition().label("edition"),
         ]
 
     def _ref(self, row: Any) -> SessionRef:
@@ -327,7 +337,7 @@ class SqlReader(Store):
         if Want.SIZE in want:
             sums.append(func.sum(self._octets(m.message_data)).label("bytes"))
         if Want.VERSION in want:
-            sums += [func.max(m.id).label("newest_key"), self._newest(m.created_at).label("newest_at")]
+            sums += [self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at")]
         return sums
 
     def _measures(self, ids: Sequence[str], want: Want) -> Select[Any]:
@@ -335,7 +345,7 @@ class SqlReader(Store):
         s = self._sessions
         joined = s.join(self._messages, self._owns(), isouter=True)
         return (
-            select(s.c.session_id.label("id"), *self._sums(want))
+            select(s.c.session_id.label("id"), func.max(self._edition()).label("edition"), *self._sums(want))
             .select_from(joined)
             .where(self._is_any(s.c.session_id, ids))
             .group_by(s.c.session_id)
@@ -348,9 +358,9 @@ class SqlReader(Store):
         if Want.SIZE in want:
             ref = replace(ref, items=items, bytes=int(row.bytes or 0) if row is not None else 0)
         if Want.VERSION in want:
-            key, newest = (row.newest_key, self._time(row.newest_at)) if row is not None else (None, None)
-            version = version_of(microseconds(ref.updated_at), key, items)
-            ref = replace(ref, items=items, newest_item_at=newest, version=version)
+            edition, key, newest = (row.edition, row.newest_key, row.newest_at) if row is not None else (None,) * 3
+            version = version_of(microseconds(ref.updated_at), edition, key, items)
+            ref = replace(ref, items=items, newest_item_at=self._time(newest), version=version)
         return ref
 
     def _measured(self, refs: Iterable[SessionRef], want: Want, limit: int | None) -> Iterator[SessionRef]:

@@ -282,7 +282,7 @@ class SqlStore(SqlRewriter):
         """The sessions given, by the index on their ids, whatever share of the table they are."""
         s = self._sessions.c
         updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
-        columns = [s.session_id, updated, self._clock().label("clock"), self._turn().label("turn")]
+        columns = [s.session_id, updated, self._edition(), self._clock().label("clock"), self._turn().label("turn")]
         return select(*columns).where(self._is_given(s.session_id))
 
     @cached_property
@@ -295,9 +295,9 @@ class SqlStore(SqlRewriter):
 
     @cached_property
     def _counting(self) -> Prepared:
-        """Of each session given that has items: id, items, newest key, newest item (in microseconds)."""
+        """Of each session given that has items: id, items, largest key, newest item (in microseconds)."""
         s, m = self._sessions.c, self._messages.c
-        sums = [func.count(m.id), func.max(m.id), self._microseconds(self._newest(m.created_at))]
+        sums = [func.count(), self._largest_key(), self._microseconds(self._newest(m.created_at))]
         if self._compares_exactly:  # nearly twice as fast as through the sessions
             counting = select(m.session_id, *sums).where(self._is_given(m.session_id)).group_by(m.session_id)
         else:
@@ -377,9 +377,9 @@ class SqlStore(SqlRewriter):
 
 def _judge(change: Change, session: Any, items: Sequence[Any], idle: int) -> Outcome:
     """``session`` as ``_lock`` has it, ``items`` as ``_counting``; ``idle`` in microseconds."""
-    _, updated, clock, _ = session
+    _, updated, edition, clock, _ = session
     count, newest_key, newest = items
-    if change.version not in (None, version_of(updated, newest_key, count)):
+    if change.version not in (None, version_of(updated, edition, newest_key, count)):
         return Outcome.CHANGED
     latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
     return Outcome.ACTIVE if latest > clock - idle else Outcome.DONE

@@ -30,6 +30,9 @@ def microseconds(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // _MICROSECOND
 
 
-def version_of(updated: int | None, newest_key: int | None, items: int) -> str:
-    """Every append moves the stamp (in microseconds) and the newest key, every pop the key, every rewrite all three."""
-    return f"{'' if updated is None else updated}.{newest_key or 0}.{items}"
+def version_of(updated: int | None, edition: int | None, newest_key: int | None, items: int) -> str:
+    """Every append or rewrite moves the stamp (in microseconds), every pop the number of items.
+
+    A session begun anew has another edition of its row, and keys that are newer: either is enough.
+    """
+    return f"{'' if updated is None else updated}.{newest_key or 0 if edition is None else edition}.{items}"

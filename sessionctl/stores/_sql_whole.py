@@ -118,7 +118,8 @@ class SqlWholeStore(SqlHoldStore):
         return StoredItem(row.key, row.c_text, format_time(self._time(getattr(row, "c_at", None))), row.text)
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
-        version = version_of(microseconds(self._time(row.updated)), size.newest_key, int(size.items or 0))
+        updated = microseconds(self._time(row.updated))
+        version = version_of(updated, row.edition, size.newest_key, int(size.items or 0))
         stamps = Stamps(
             created=row.c_text,
             updated=row.u_text,

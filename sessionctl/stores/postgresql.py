@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     select,
     text,
     true,
@@ -93,7 +94,7 @@ class Adapter(SqlStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=5000, largest=1000, hold_s=0.025, gap_s=0.0, alone_hold_s=0.1, least=4000),
+        pace=Pace(first=5000, largest=3000, hold_s=0.025, gap_s=0.0, alone_hold_s=0.1, least=4000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
@@ -112,6 +113,9 @@ class Adapter(SqlStore):
                 encoding = connection.connection.dbapi_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]
                 self._is_utf8 = encoding in ("UTF8", "SQL_ASCII")
                 self._look_closely("postgresql", read_layout(connection, address))
+                self._ctid: Column[Any] = Column("ctid", system=True)
+                self._sessions.append_column(self._ctid)
+                self._sessions.append_column(Column("xmin", system=True))
                 # Refused rights and unknown zones show here rather than in the middle of something.
                 connection.execute(select(func.timezone(self._zone, func.now())))
                 connection.execute(select(*self._session_columns()).limit(0))
@@ -119,8 +123,6 @@ class Adapter(SqlStore):
         except BaseException:
             self.close()
             raise
-        self._ctid: Column[Any] = Column("ctid", system=True)
-        self._sessions.append_column(self._ctid)
 
     def _translate(self, error: Exception) -> SessionctlError:
         zone = self.address.options.get("timezone")
@@ -143,6 +145,13 @@ class Adapter(SqlStore):
 
     def _newest(self, column: Column[Any]) -> Expression:
         return self._instant(func.max(column), column.info["facts"].clock)
+
+    def _edition(self) -> Expression:
+        return super()._edition() if self._layout.sessions.obstacle else cast(cast(self._sessions.c.xmin, TEXT), BIGINT)
+
+    def _largest_key(self) -> Expression:
+        # Without it, the index that finds the items is all there is to read of them.
+        return super()._largest_key() if self._layout.sessions.obstacle else null()
 
     def _microseconds(self, instant: Expression) -> Expression:
         return cast(func.round(extract("epoch", instant) * literal_column("1000000")), BIGINT)
