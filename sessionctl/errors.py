@@ -68,6 +68,17 @@ class LedgerUnavailable(SessionctlError):
 
     code = "ledger_unavailable"
 
+    def __init__(self, message: str | None = None, *, hint: str | None = None, transient: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.transient = transient
+
+
+class RunUnderWay(SessionctlError):
+    """Another run is at work there."""
+
+    exit_code = 5
+    code = "run_under_way"
+
 
 class ArchiveMissing(SessionctlError):
     """There is no archive at that place."""

@@ -15,8 +15,7 @@ from sessionctl.archive.codecs import Compression
 from sessionctl.cli.context import current
 from sessionctl.cli.filing import Redact
 from sessionctl.cli.output import Output
-from sessionctl.cli.stores_in_use import failed_json, finish, visit
-from sessionctl.config.locations import state_dir
+from sessionctl.cli.stores_in_use import failed_json, finish, ledger_address, visit
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Selector
 from sessionctl.core.text import visible
@@ -25,7 +24,7 @@ from sessionctl.errors import LedgerUnavailable, UsageError
 from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
-from sessionctl.ledger import FILE_NAME, Ledger, new_run
+from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
 from sessionctl.operations.visiting import Visit
 from sessionctl.stores.base import Store
@@ -77,7 +76,7 @@ def _exporting(
 def _ledger(out: Output) -> Ledger | None:
     """The ledger, where it can be written: an export changes nothing that must not go unrecorded."""
     try:
-        return Ledger.open(state_dir(current().env) / FILE_NAME)
+        return Ledger.open(ledger_address())
     except LedgerUnavailable as error:
         out.warn(f"this export is not recorded: {error.message}")
         return None

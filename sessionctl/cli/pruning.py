@@ -12,13 +12,13 @@ from sessionctl.archive.places import place
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Column, Form, Output, Record
 from sessionctl.cli.safeguarding import Consent
-from sessionctl.cli.stores_in_use import Recorded, settings
-from sessionctl.config import Settings, state_dir
+from sessionctl.cli.stores_in_use import Recorded, ledger_address, settings
+from sessionctl.config import Settings
 from sessionctl.core.address import StoreAddress, mask
 from sessionctl.core.report import Stopped
 from sessionctl.core.units import count, exact_duration, format_size, format_time
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
-from sessionctl.ledger import FILE_NAME, Ledger, new_run
+from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.pruning import OldRun, Pruning, Rules, Watch, past_keep, plan_pruning, prune
 from sessionctl.operations.visiting import members
 
@@ -50,8 +50,8 @@ class Pruner:
         recorded = Recorded(known, stores)
         only = frozenset(member.recorded for address in stores for member in members(address)) if stores else None
         rules = Rules(keep=lambda store: self._keep(known, recorded.configured_as(store)), only=only)
-        path = state_dir(current().env) / FILE_NAME
-        with Watch(recorded.address, Ledger.existing(path), allow_unknown=self._allow_unknown) as watch:
+        ledger = ledger_address()
+        with Watch(recorded.address, Ledger.existing(ledger), allow_unknown=self._allow_unknown) as watch:
             plan = plan_pruning(addresses, rules, watch, datetime.now(UTC))
             self._warn(plan)
             if out.form.for_people or not (consent.dry_run or consent.yes):
@@ -61,7 +61,7 @@ class Pruner:
                 question = f"Remove {count(len(plan.old), 'archive')}? Their runs can no longer be undone."
                 if not out.confirm(question, yes=consent.yes):
                     raise GuardRefused("not confirmed: nothing was removed")
-                self._remove(plan, watch, Ledger.open(path), done)
+                self._remove(plan, watch, Ledger.open(ledger), done)
         return self._report(plan, addresses, done)
 
     def _configured(self, known: Settings, stores: Sequence[StoreAddress]) -> list[str]:
@@ -92,7 +92,7 @@ class Pruner:
             removed, error = [], None
             for old in of_store:
                 try:
-                    prune(old, watch, datetime.now(UTC))
+                    prune(old, watch)
                     removed.append(old)
                 except SessionctlError as failure:
                     error = failure.message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from sessionctl.cli.plan_view import show_plan, totals_text
 from sessionctl.cli.progress import progress_of
 from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
-from sessionctl.cli.stores_in_use import settings
+from sessionctl.cli.stores_in_use import ledger_address, settings
 from sessionctl.cli.tally_view import show_tally
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress, mask
@@ -28,11 +28,11 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.core.selector import Selector
 from sessionctl.core.units import exact_duration
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
-from sessionctl.ledger import FILE_NAME, Ledger, Run, new_run, private_directory
+from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.archives import files
-from sessionctl.operations.archiving import archiving_of
+from sessionctl.operations.archiving import Archiving, archiving_of
 from sessionctl.operations.dry_run import foresee
-from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.execute import Stop, Terms, work_off
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.purge import plan_purge
@@ -41,8 +41,6 @@ from sessionctl.operations.restore import Foreseen, Source, foresee_restore, res
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
-
-_LEDGER_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,38 +152,45 @@ class _Work:
 
     def _carry_out(self) -> int:
         """Itself a run in the ledger: what is replaced is deleted first, then all is put in."""
-        ledger = Ledger.open(state_dir(current().env) / FILE_NAME)
+        ledger = Ledger.open(ledger_address())
         run = new_run(
             "restore", self.store.address.recorded, datetime.now(UTC), current().env, reason=self.errand.consent.reason,
             criteria=(f"from {mask(self.errand.archive)}", *self.errand.selector.explain(self.store.now())),
         )  # fmt: skip
-        settle_cut_off(self.store, ledger, datetime.now(UTC))
+        settle_cut_off(self.store, ledger)
         lasts = HOLD_FOR if self.errand.hold_for is None else self.errand.hold_for
         hold = hold_of_return(self.store, run, HoldOrigin.RESTORE, lasts)
         error = None
-        with stopping(self.out) as stop:
+        with ExitStack() as stack:
+            archiving = None
+            if self.plan and self.archive_to:
+                archiving = archiving_of(self.store, self.archive_to, self.plan.header, run, ledger)
+                run = replace(run, archive=stack.enter_context(archiving).name)
+            ledger.begin(run)
+            pulse, stop = stack.enter_context(ledger.alive(run.run_id)), stack.enter_context(stopping(self.out))
             try:
-                self._put_all(ledger, run, hold, stop)
+                self._put_all(ledger, run, pulse, archiving, hold, stop)
             except SessionctlError as failure:
                 error = failure
         stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
         report = self._report_of(self.done, stopped, run, error=error, signal=stop.signal)
-        ledger.finish(run.run_id, self._counts(report), stopped, error.message if error else None)
         status = self._tell(report, self.done)
         if hold is not None and self.done.restored.sessions:
             self.out.note(f"what is back is held for {exact_duration(lasts)}: sessionctl hold release {hold.hold_id}")
+        ledger.finish(run.run_id, self._counts(report), stopped, error.message if error else None)
         return status
 
-    def _put_all(self, ledger: Ledger, run: Run, hold: Hold | None, stop: Stop) -> None:
+    def _put_all(
+        self, ledger: Ledger, run: Run, pulse: Pulse, archiving: Archiving | None, hold: Hold | None, stop: Stop
+    ) -> None:
         put = partial(
             restore, self.store, conflict=self.errand.conflict, done=self.done, hold=hold,
-            observe=_Noting(ledger, run.run_id, self.done),
+            observe=lambda _: pulse.note(self.done.counts),
         )  # fmt: skip
         if self.plan is None:
-            ledger.begin(run)
             put(self.source, stop=stop)
             return
-        self.replaced = self._replace(self.plan, ledger, run, stop)
+        self.replaced = self._replace(self.plan, ledger, run, pulse, archiving, stop)
         replaced, rest = self.source.split(self.foreseen.conflicts)
         # What was deleted for this comes back even where the run is to stop.
         put(replaced, stop=Stop())
@@ -193,18 +198,17 @@ class _Work:
             raise SessionctlError(self.replaced.error[0])
         put(rest, stop=stop)
 
-    def _replace(self, plan: SpooledPlan, ledger: Ledger, run: Run, stop: Stop) -> Report:
+    def _replace(
+        self, plan: SpooledPlan, ledger: Ledger, run: Run, pulse: Pulse, archiving: Archiving | None, stop: Stop
+    ) -> Report:
         named = frozenset(self.errand.selector.named)  # those of the plan were named by nobody
         terms = Terms(
             guard=Guard(min_idle=self.errand.safety.min_idle, named=named), limits=self.limits, named=named, stop=stop
         )
-        with ExitStack() as stack:
-            archiving = None
-            if self.archive_to:
-                archiving = archiving_of(self.store, self.archive_to, plan.header, run, ledger)
-                run = replace(run, archive=stack.enter_context(archiving).name)
-            observe = stack.enter_context(progress_of(self.out, plan.header))
-            return apply_plan(self.store, plan, terms, ledger=ledger, run=run, archiving=archiving, observe=observe)
+        with progress_of(self.out, plan.header) as observe:
+            return work_off(
+                self.store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, observe=observe
+            )
 
     def _report(self, stopped: Stopped) -> int:
         """Where nothing was done."""
@@ -294,20 +298,3 @@ _WHY = {
     Case.REFUSED: "they are there with other items, or active",
     Case.UNFIT: "the database cannot hold their ids or texts",
 }
-
-
-@dataclass(slots=True)
-class _Noting:
-    """How far the restore is, in the ledger: a sign of life too."""
-
-    ledger: Ledger
-    run_id: str
-    done: Tally
-    due: float = field(default_factory=time.monotonic)
-
-    def __call__(self, _ids: Sequence[str]) -> None:
-        if time.monotonic() >= self.due:
-            restored = self.done.restored
-            counts = {"sessions": restored.sessions, "items": restored.items, "bytes": restored.bytes}
-            self.ledger.progress(self.run_id, {"restored": counts})
-            self.due = time.monotonic() + _LEDGER_EVERY_S

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sessionctl.cli.context import current
@@ -16,7 +14,7 @@ from sessionctl.cli.plan_view import show_plan, show_report
 from sessionctl.cli.progress import progress_of
 from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
-from sessionctl.cli.stores_in_use import failed_json, finish, settings, visit
+from sessionctl.cli.stores_in_use import failed_json, finish, ledger_address, settings, visit
 from sessionctl.config import Settings, state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.limits import Limits
@@ -25,7 +23,7 @@ from sessionctl.core.plan import PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
-from sessionctl.ledger import FILE_NAME, Ledger, new_run, private_directory
+from sessionctl.ledger import Ledger, new_run, private_directory
 from sessionctl.operations.archiving import archiving_of
 from sessionctl.operations.dry_run import foresee, known_pace
 from sessionctl.operations.execute import Stop, Terms, apply_plan
@@ -170,7 +168,7 @@ def _question(plans: Sequence[Planned]) -> str:
 
 
 def _applied(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
-    ledger = Ledger.open(_ledger_path())
+    ledger = Ledger.open(ledger_address())
     reports: list[Report] = []
     began = time.monotonic()
     with stopping(out) as stop:
@@ -194,12 +192,8 @@ def _left(job: Job, plan: Planned, reports: Sequence[Report], seconds: float) ->
 
 
 def _foreseen(plan: Planned, limits: Limits, **facts: Any) -> Report:
-    pace = known_pace(Ledger.existing(_ledger_path()), plan.address.recorded, plan.header.command)
+    pace = known_pace(Ledger.existing(ledger_address()), plan.address.recorded, plan.header.command)
     return foresee(plan.plan, limits=limits, pace=pace, **facts)
-
-
-def _ledger_path() -> Path:
-    return state_dir(current().env) / FILE_NAME
 
 
 def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledger, stop: Stop) -> Report:
@@ -213,7 +207,7 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
     with open_store(planned.address) as store, ExitStack() as stack:
         if limits.max_replica_lag is not None and store.lag() is None:
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
-        settle_cut_off(store, ledger, datetime.now(UTC))
+        settle_cut_off(store, ledger)
         archiving = None
         if planned.archive:
             archiving = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))

@@ -21,6 +21,11 @@ def settings() -> Settings:
     return load(here.config, here.env)
 
 
+def ledger_address() -> StoreAddress:
+    """Where runs are recorded."""
+    return settings().ledger_address
+
+
 def visit(names: Sequence[str] | None, out: Output, *, all_stores: bool = False) -> Visit:
     """The stores this command is about; warnings of the settings are shown."""
     found = settings()

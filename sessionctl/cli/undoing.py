@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
 from sessionctl.cli.safeguarding import Consent
 from sessionctl.cli.signals import stopping
-from sessionctl.cli.stores_in_use import Recorded, settings
+from sessionctl.cli.stores_in_use import Recorded, ledger_address, settings
 from sessionctl.cli.tally_view import show_tally
-from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import HoldOrigin
 from sessionctl.core.model import Outcome
@@ -21,7 +21,7 @@ from sessionctl.core.plan import Totals
 from sessionctl.core.report import Report, Stopped
 from sessionctl.core.units import exact_duration
 from sessionctl.errors import ArchiveMissing, GuardRefused, SessionctlError, UsageError
-from sessionctl.ledger import FILE_NAME, Ledger, Run, Segment, new_run
+from sessionctl.ledger import Ledger, Run, Segment, new_run
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
@@ -45,23 +45,20 @@ class Errand:
 def undo_run(errand: Errand, out: Output) -> int:
     """Carry it out, and return the exit status."""
     began = time.monotonic()
-    path = state_dir(current().env) / FILE_NAME
-    ledger = Ledger.existing(path)
+    address = ledger_address()
+    ledger = Ledger.existing(address)
     run = ledger.run(errand.run_id) if ledger else None
     if ledger is None or run is None:
-        raise SessionctlError(f"there is no run {errand.run_id} in the ledger {path}", hint="sessionctl runs list")
+        raise SessionctlError(f"there is no run {errand.run_id} in the ledger {address}", hint="sessionctl runs list")
     if not run.archive:
         raise UsageError(f"run {run.run_id} has no archive: what it removed cannot be put back")
-    if not run.is_over(datetime.now(UTC)):
-        raise SessionctlError(
-            f"run {run.run_id} is still under way, as far as the ledger tells (process {run.pid} on {run.host})",
-            hint="stop it first; a run that was cut off elsewhere counts as over after five minutes of silence",
-        )
+    ledger.require_over(run)
     with open_store(_address(errand, run)) as store:
         segments = ledger.segments(run.run_id)
         _check(ledger, run, segments)
         if not errand.consent.dry_run:
-            ledger = Ledger.open(path)  # it can be written, or nothing is begun
+            ledger = Ledger.open(address)  # it can be written, or nothing is begun
+            ledger.take_up(run.run_id)
             segments = settle(store, ledger, run, segments)
         foreseen = foresee_undo(store, run, segments)
         if errand.consent.dry_run:
@@ -73,7 +70,7 @@ def undo_run(errand: Errand, out: Output) -> int:
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
         if not out.confirm(question, yes=errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
-        return _undo(errand, out, store, ledger, run, segments, foreseen, began)
+        return _undo(errand, out, store, ledger, run, foreseen, began)
 
 
 def _check(ledger: Ledger, run: Run, segments: Sequence[Segment]) -> None:
@@ -91,21 +88,22 @@ def _check(ledger: Ledger, run: Run, segments: Sequence[Segment]) -> None:
 
 
 def _undo(
-    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, segments: tuple[Segment, ...],
-    foreseen: Tally, began: float,
+    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, foreseen: Tally, began: float
 ) -> int:  # fmt: skip
     """Itself a run in the ledger."""
     mine = new_run(
         "undo", run.store, datetime.now(UTC), current().env, reason=errand.consent.reason,
-        criteria=(f"what run {run.run_id} removed",),
+        criteria=(f"what run {run.run_id} removed",), undoes=run.run_id,
     )  # fmt: skip
     lasts = HOLD_FOR if errand.hold_for is None else errand.hold_for
     hold = hold_of_return(store, mine, HoldOrigin.UNDO, lasts)
     ledger.begin(mine)
     done, error, stop = Tally(), None, Stop()
     try:
-        with stopping(out) as stop:
-            put_back(store, ledger, run, segments, done, stop=stop, hold=hold)
+        segments = ledger.segments(run.run_id)  # another undo may have come to its end since they were looked at
+        with stopping(out) as stop, ledger.alive(mine.run_id) as pulse:
+            noting = partial(pulse.note, done.counts)
+            put_back(store, ledger, run, segments, done, stop=stop, hold=hold, observe=noting)
     except SessionctlError as failure:
         error = failure
     stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
@@ -113,9 +111,8 @@ def _undo(
     status = _report(errand, out, run, done, stopped, mine.run_id, began, left=left, error=error, signal=stop.signal)
     if hold is not None and done.restored.sessions:
         out.note(f"what is back is held for {exact_duration(lasts)}: sessionctl hold release {hold.hold_id}")
-    counts = {case.name.lower(): totals.sessions for case, totals in done.by_case.items()}
-    restored = {"sessions": done.restored.sessions, "items": done.restored.items, "bytes": done.restored.bytes}
-    ledger.finish(mine.run_id, {"restored": restored, "undone": counts}, stopped, error.message if error else None)
+    undone = {case.name.lower(): totals.sessions for case, totals in done.by_case.items()}
+    ledger.finish(mine.run_id, done.counts() | {"undone": undone}, stopped, error.message if error else None)
     return status
 
 

@@ -16,6 +16,7 @@ from sessionctl.errors import UsageError
 
 KEYS: Mapping[str, type] = {
     "default_store": str,
+    "ledger": str,
     "stores.*.url": str,
     "stores.*.url_env": str,
     "stores.*.password_env": str,
@@ -79,6 +80,8 @@ def parse(path: Path, text: bytes, env: Mapping[str, str]) -> dict[str, Any]:
     stores = values.setdefault("stores", {})
     for name, store in stores.items():
         _check_store(name, store, path, env)
+    if "://" not in values.get("ledger", "://"):
+        absolute(values["ledger"], env, "the path of the ledger", str(path))
     if "default_store" in values:
         _check_default(values["default_store"], stores, path, env)
     return values
@@ -86,7 +89,8 @@ def parse(path: Path, text: bytes, env: Mapping[str, str]) -> dict[str, Any]:
 
 def exposed(path: Path, values: Mapping[str, Any]) -> str | None:
     """A warning where the file holds a password that others can read."""
-    secret = any(mask(url) != url for store in values["stores"].values() if (url := store.get("url")))
+    urls = (values.get("ledger", ""), *(store.get("url", "") for store in values["stores"].values()))
+    secret = any(mask(url) != url for url in urls)
     return (
         f"{path} holds a password and others may read it: chmod 600 it" if secret and readable_by_others(path) else None
     )

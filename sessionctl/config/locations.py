@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sessionctl.errors import UsageError
 
+LEDGER_FILE = "ledger.db"
+"""In the state directory."""
+
 
 def home(env: Mapping[str, str]) -> Path | None:
     """The user's home directory, None where there is none to be found."""
@@ -59,7 +62,7 @@ def default_locations(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def state_dir(env: Mapping[str, str]) -> Path:
-    """The directory of the ledger and of spooled plans.
+    """The directory of spooled plans, and of the ledger where it is not elsewhere.
 
     Not made here: reads leave no trace, and ``ledger.private_directory`` makes it for the first that writes.
     Raises UsageError for a relative ``$SESSIONCTL_STATE_DIR``, and where no home directory is known.

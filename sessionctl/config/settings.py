@@ -12,7 +12,14 @@ from typing import Any
 from urllib.parse import quote
 
 from sessionctl.config import file, limits
-from sessionctl.config.locations import absolute, default_locations, expand, state_dir_and_origin
+from sessionctl.config.locations import (
+    LEDGER_FILE,
+    absolute,
+    default_locations,
+    expand,
+    state_dir,
+    state_dir_and_origin,
+)
 from sessionctl.core.address import OWN_OPTIONS, StoreAddress, mask, parse_address
 from sessionctl.core.limits import Limits
 from sessionctl.core.units import parse_duration
@@ -56,6 +63,7 @@ class Settings:
     origin: str = "default location"
     searched: tuple[Path, ...] = ()
     default_store: str | None = None
+    ledger: str | None = field(default=None, repr=False)
     stores: Mapping[str, StoreSettings] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -111,6 +119,25 @@ class Settings:
         return None if keep is None else parse_duration(keep)
 
     @property
+    def ledger_address(self) -> StoreAddress:
+        """Where runs are recorded: ``$SESSIONCTL_LEDGER``, else ``ledger`` of the file, else a file of this user's.
+
+        Raises UsageError for what is neither a URL nor an absolute path.
+        """
+        given, origin = self._ledger()
+        if given is None:
+            return StoreAddress(scheme="sqlite", path=state_dir(self.env) / LEDGER_FILE, origin=origin)
+        address = parse_address(given, origin=origin)
+        if address.path is None:
+            return address
+        return replace(address, path=absolute(str(address.path), self.env, "the path of the ledger", origin))
+
+    def _ledger(self) -> tuple[str | None, str]:
+        if given := self.env.get("SESSIONCTL_LEDGER"):
+            return given, "$SESSIONCTL_LEDGER"
+        return (self.ledger, str(self.path)) if self.ledger else (None, state_dir_and_origin(self.env)[1])
+
+    @property
     def default(self) -> str | None:
         """What stands for no ``--store``: ``$SESSIONCTL_STORE``, else ``default_store``."""
         return self.env.get("SESSIONCTL_STORE") or self.default_store
@@ -127,6 +154,8 @@ class Settings:
             yield Setting(key="default_store", value=None, origin="default")
         directory, origin = state_dir_and_origin(self.env)
         yield Setting(key="state_dir", value=str(directory), origin=origin)
+        given, origin = self._ledger()
+        yield Setting(key="ledger", value=mask(given or str(directory / LEDGER_FILE)), origin=origin)
         for key in limits.KEYS:
             if given := self.env.get(limits.variable_of(key)):
                 yield Setting(key=f"limits.{key}", value=given, origin=f"${limits.variable_of(key)}")
@@ -236,6 +265,7 @@ def _first(candidates: tuple[Path, ...], origin: str, env: Mapping[str, str], *,
             origin=origin,
             searched=candidates,
             default_store=values.get("default_store"),
+            ledger=values.get("ledger"),
             stores={name: _store(name, table) for name, table in values["stores"].items()},
             limits=values["limits"],
             warnings=tuple(warnings),

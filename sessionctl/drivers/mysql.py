@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.drivers import CONNECT_TIMEOUT_S, LOCK_WAIT_S
@@ -113,11 +114,10 @@ def _encryption(address: StoreAddress, key: str, value: str) -> dict[str, Any]:
     raise UsageError(f"{address} has an option that cannot be used: {key}={value}")
 
 
-def make_engine(
-    address: StoreAddress, pooling: Mapping[str, Any], settings: Mapping[str, Any], *statements: str
-) -> Engine:
-    """An engine; nothing is connected yet. ``pooling`` are SQLAlchemy's arguments for its pool.
+def make_engine(address: StoreAddress, settings: Mapping[str, Any], *statements: str) -> Engine:
+    """An engine; nothing is connected yet.
 
+    One connection is kept for the next call and tried before use; a stream while it is busy opens another.
     ``settings`` are variables of each connection beside those that keep any wait short, ``statements`` follow them.
     Raises UsageError for an address that cannot be used.
     """
@@ -125,7 +125,10 @@ def make_engine(
     url, arguments = _connection_arguments(address)
     engine = create_engine(
         url,
-        **pooling,
+        poolclass=QueuePool,
+        pool_size=2,
+        max_overflow=-1,
+        pool_pre_ping=True,
         hide_parameters=True,
         paramstyle="pyformat",
         connect_args=arguments,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from psycopg.abc import Buffer
@@ -11,6 +10,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import Conninfo
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.drivers import CONNECT_TIMEOUT_S
@@ -72,15 +72,19 @@ def _is_number(value: Any) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", str(value)) is not None
 
 
-def make_engine(address: StoreAddress, pooling: Mapping[str, Any]) -> Engine:
-    """An engine; nothing is connected yet. ``pooling`` are SQLAlchemy's arguments for its pool.
+def make_engine(address: StoreAddress) -> Engine:
+    """An engine; nothing is connected yet.
 
+    One connection is kept for the next call and tried before use; a stream while it is busy opens another.
     No prepared statements: a transaction pooler may change the backend under them.
     Raises UsageError naming an option that no driver here knows.
     """
     engine = create_engine(
         _connection_url(address),
-        **pooling,
+        poolclass=QueuePool,
+        pool_size=2,
+        max_overflow=-1,
+        pool_pre_ping=True,
         hide_parameters=True,
         use_native_hstore=False,
         connect_args={"prepare_threshold": None, "client_encoding": "utf8"},

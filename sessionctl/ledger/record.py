@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sessionctl.core.report import Stopped
@@ -16,7 +18,7 @@ from sessionctl.core.report import Stopped
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_DIGITS, _ID_DIGITS = 10, 23
 _SILENT = timedelta(minutes=5)
-"""A run gives a sign of life every second or so."""
+"""Far longer than between two signs of life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +27,9 @@ class Run:
 
     ``store`` is the masked address, ``criteria`` the selection in sentences, ``digest`` the plan's, ``counts``
     the ``matched``, ``removed`` and ``skipped`` of the report. ``stopped`` and ``ended_at`` are None while it
-    runs, and stay so for a run that was cut off: then ``heartbeat_at`` is its last sign of life. ``archive``
-    is where the sessions it removed lie.
+    runs, and stay so for a run that was cut off, until somebody takes it up: ``heartbeat_at`` is its last sign
+    of life, by the ledger's clock. ``pid_space`` is where ``pid`` means something. ``archive`` is where the
+    sessions it removed lie, ``undoes`` the run whose sessions it puts back.
     """
 
     run_id: str
@@ -46,12 +49,17 @@ class Run:
     counts: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     archive: str | None = None
+    pid_space: str | None = None
+    undoes: str | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """It ended or was cut off: its process is gone from this host, or gave no sign of life for long."""
+        """It ended or was cut off: its process is gone from here, or gave no sign of life for long.
+
+        ``now`` is by the clock of the ledger.
+        """
         if self.ended_at is not None or now - (self.heartbeat_at or self.started_at) > _SILENT:
             return True
-        return self.host == socket.gethostname() and not _is_alive(self.pid)
+        return self.pid_space == _pid_space() and not _is_alive(self.pid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +118,24 @@ def new_run(
         user=user,
         host=socket.gethostname(),
         pid=os.getpid(),
+        pid_space=_pid_space(),
         started_at=now,
         reason=reason,
         **facts,
     )
+
+
+@cache
+def _pid_space() -> str:
+    """What a process id is counted in: the kernel since its start, and the namespace.
+
+    Containers of one machine, and machines that were given the same name, must not look for each other's processes.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except (OSError, ValueError):  # not on Linux
+        return socket.gethostname()
 
 
 def _is_alive(pid: int) -> bool:

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field, replace
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.pacing import Pacer
+from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Plan, PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
-from sessionctl.ledger import Ledger, Run
+from sessionctl.ledger import Ledger, Pulse, Run
 from sessionctl.operations.archiving import Archiving, Portion
-from sessionctl.operations.patience import LagWatch, TooFarBehind, Trouble
+from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
 from sessionctl.stores.base import Store
 
-_LEDGER_EVERY_S = 1.0
 _LOOK_AGAIN_S = 0.5
 """While it waits for replicas."""
 _ATTEMPTS = 4
@@ -75,17 +75,30 @@ def apply_plan(
     since the plan are left alone; with ``revise`` they are planned again and tried again, a few times. ``observe`` is
     called after every batch, and again and again while the run waits.
     """
+    ledger.begin(run)
+    with ledger.alive(run.run_id) as pulse:
+        report = work_off(
+            store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, revise=revise, observe=observe
+        )
+    return _recorded(report, ledger)
+
+
+def work_off(
+    store: Store, plan: Plan, terms: Terms, *, ledger: Ledger, run: Run, pulse: Pulse,
+    archiving: Archiving | None = None, revise: Revise | None = None,
+    observe: Callable[[Progress], None] = lambda _: None,
+) -> Report:  # fmt: skip
+    """As ``apply_plan``, as a part of a run that was begun, and that its caller ends."""
     progress = Progress(planned=plan.header.planned)
     progress.skipped.update(plan.header.skipped)
     progress.named_skipped = plan.header.named_skipped
-    ledger.begin(run)
-    running = _Run(store, terms, progress, ledger, run, observe, plan.header, revise)
+    running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, revise)
     try:
         ending = running.through(plan, archiving)
         store.settle()
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
-    report = Report(
+    return Report(
         command=plan.header.command,
         store=plan.header.store,
         label=plan.header.label,
@@ -107,7 +120,6 @@ def apply_plan(
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )
-    return _recorded(report, ledger)
 
 
 def _recorded(report: Report, ledger: Ledger) -> Report:
@@ -170,6 +182,7 @@ class _Run:
     progress: Progress
     ledger: Ledger
     run: Run
+    pulse: Pulse
     observe: Callable[[Progress], None]
     header: PlanHeader
     revise: Revise | None
@@ -180,7 +193,6 @@ class _Run:
     """Of the portion under way: sessions of which nobody knows yet whether they were removed."""
     changed: list[Step] = field(default_factory=list)
     """Those that are to be planned again."""
-    noted: float = field(default_factory=time.monotonic)
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
 
@@ -207,7 +219,7 @@ class _Run:
             if portion is None:  # the archive's next segment is in the making
                 if ending := self._must_end():
                     return ending
-                self._note_when_due()
+                self._note()
                 continue
             for step, outcome, why in portion.lost:
                 self._count([step], [outcome], why)
@@ -271,7 +283,7 @@ class _Run:
             except SessionctlError:
                 self.in_doubt.update(step.session_id for step in batch)
                 raise
-            self._note_when_due()
+            self._note()
         if ending is None and self._most() <= 0 and self.progress.attempted.sessions < self.progress.planned.sessions:
             ending = _Ending(Stopped.LIMIT, "--max-sessions is reached")
         return ending
@@ -340,15 +352,14 @@ class _Run:
         self.progress.spent += spent
         self.pacer.took(_rows_of(batch), spent)
 
-    def _note_when_due(self) -> None:
-        """How far the run is, in the ledger: what a run cut off after this leaves behind, and a sign of life."""
-        if time.monotonic() - self.noted < _LEDGER_EVERY_S:
-            return
-        counts = counts_json(
-            self.header.matched, self.progress.removed, self.progress.skipped, keeps_sessions=self.header.keeps_sessions
+    def _note(self) -> None:
+        """How far the run is, in the ledger."""
+        header, progress = self.header, self.progress
+        self.pulse.note(
+            lambda: counts_json(
+                header.matched, progress.removed, progress.skipped, keeps_sessions=header.keeps_sessions
+            )
         )
-        self.ledger.progress(self.run.run_id, counts)
-        self.noted = time.monotonic()
 
     def _pause(self) -> float:
         """Seconds to leave the store to others, longer where a rate asks for it."""
@@ -366,6 +377,6 @@ class _Run:
             self.observe(progress)
         while not self.terms.stop and (left := started + pause_s - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
-            self._note_when_due()
+            self._note()
         progress.waiting = None
         progress.paused_s += time.monotonic() - started

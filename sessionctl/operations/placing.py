@@ -7,12 +7,12 @@ its last segment; whoever looks next settles it, by what the store still has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 
 from sessionctl.archive.places import Place, place
 from sessionctl.core.record import StoredItem, instant
-from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, UsageError
+from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, RunUnderWay, UsageError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.put_back import Case, Placing, Whole, portions
 from sessionctl.stores.base import Store
@@ -74,14 +74,13 @@ def settle(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]) 
     return ledger.segments(run.run_id)
 
 
-def settle_cut_off(store: Store, ledger: Ledger, now: datetime) -> None:
+def settle_cut_off(store: Store, ledger: Ledger) -> None:
     """Settle all runs on ``store`` that were cut off, before anything else changes it.
 
-    One whose archive cannot be read holds nothing up: what it holds cannot be put back either.
+    One that is at work settles its own. One whose archive cannot be read holds nothing up: what it holds cannot
+    be put back either.
     """
     for run in ledger.unsettled(store.address.recorded):
-        if run.is_over(now):
-            try:
-                settle(store, ledger, run, ledger.segments(run.run_id))
-            except (ArchiveMissing, ArchiveUnavailable, ArchiveDamaged, UsageError):
-                continue
+        with suppress(RunUnderWay, ArchiveMissing, ArchiveUnavailable, ArchiveDamaged, UsageError):
+            ledger.take_up(run.run_id)
+            settle(store, ledger, run, ledger.segments(run.run_id))

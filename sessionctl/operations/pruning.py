@@ -90,10 +90,10 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def keeps(self, run: OldRun, now: datetime) -> str | None:
+    def keeps(self, run: OldRun) -> str | None:
         """The reason, None where there is none. Asked again it looks again, at all that may have become different."""
         known = self._ledger.run(run.header.run_id) if self._ledger else None
-        if known is not None and not known.is_over(now):
+        if self._ledger and known and not known.is_over(self._ledger.now()):
             return f"{run.directory}: its run is still under way"
         try:
             holds, clock = self._holds(run.header.store)
@@ -164,7 +164,7 @@ def plan_pruning(addresses: Iterable[str], rules: Rules, watch: Watch, now: date
             left.append((directory, f"{directory}: nothing says how long archives of {run.header.store} are kept"))
         elif now - run.header.created_at < keep:
             young += 1
-        elif why := watch.keeps(run, now):
+        elif why := watch.keeps(run):
             left.append((directory, why))
         else:
             old.append(run)
@@ -189,12 +189,12 @@ def _run(directory: Place) -> OldRun:
     return OldRun(directory=directory, header=newest, segments=segments, unfinished=unfinished, glances=glances)
 
 
-def prune(run: OldRun, watch: Watch, now: datetime) -> None:
+def prune(run: OldRun, watch: Watch) -> None:
     """Remove one archive, file by file and then its directory, which must be empty by then.
 
     Raises SessionctlError where it must stay by now.
     """
-    if why := watch.keeps(run, now):
+    if why := watch.keeps(run):
         raise SessionctlError(why)
     for file in run.files:
         file.remove()

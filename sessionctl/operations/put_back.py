@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
+from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.errors import SessionctlError
-from sessionctl.operations.patience import Trouble
 from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class Tally:
     @property
     def restored(self) -> Totals:
         return self.by_case[Case.BACK] + self.by_case[Case.FRONT]
+
+    def counts(self) -> dict[str, Any]:
+        """For the ledger."""
+        done = self.restored
+        return {"restored": {"sessions": done.sessions, "items": done.items, "bytes": done.bytes}}
 
     @property
     def matched(self) -> Totals:

@@ -17,12 +17,12 @@ from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Conflict, SessionRef
+from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import GuardRefused
 from sessionctl.operations.archives import reference
-from sessionctl.operations.patience import Trouble
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
 from sessionctl.operations.selecting import group_of, most_recent
 from sessionctl.stores.base import Store

@@ -8,15 +8,15 @@ gets new ones. What can be put in place in none of these ways is refused.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from sessionctl.archive.reader import verify
 from sessionctl.core.hold import Hold
+from sessionctl.core.patience import Trouble
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.execute import Stop
-from sessionctl.operations.patience import Trouble
 from sessionctl.operations.placing import cases, cases_anew, file_of
 from sessionctl.operations.put_back import Case, Tally, portions, put_patiently
 from sessionctl.stores.base import Store
@@ -48,12 +48,13 @@ def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Tally:
 
 def put_back(
     store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Tally, *, stop: Stop,
-    hold: Hold | None = None,
+    hold: Hold | None = None, observe: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Put back all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
 
-    Each portion is one transaction, with ``hold`` on what it puts back. What was put back is found in its place
-    when this is run again; the ledger knows it as returned, and what the application deletes later stays away.
+    Each portion is one transaction, with ``hold`` on what it puts back; ``observe`` is called after each. What
+    was put back is found in its place when this is run again; the ledger knows it as returned, and what the
+    application deletes later stays away.
     """
     trouble = Trouble()
     for segment in segments:
@@ -68,6 +69,7 @@ def put_back(
                 for placing in placed:
                     done.count(placing)
                 returned += [p.session.id for p in placed if p.case.is_writing or p.case is Case.ALREADY]
+                observe()
                 if time.monotonic() - noted >= _LEDGER_EVERY_S:
                     ledger.returned(run.run_id, segment.number, returned)
                     noted = time.monotonic()

@@ -43,8 +43,6 @@ from sessionctl.stores._sql_layout import Clock, Layout
 from sessionctl.stores._sql_values import chunked, like_pattern, microseconds, version_of
 from sessionctl.stores.base import Store
 
-POOLING: Mapping[str, Any] = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": -1, "pool_pre_ping": True}
-"""One connection is kept for the next call and tried before use; a stream while it is busy opens another."""
 _MOST_NAMED = 20_000
 """More ids than this are not sent to the server: the whole list of sessions is read and compared here."""
 _BUFFERED = 1000

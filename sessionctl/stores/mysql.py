@@ -50,7 +50,7 @@ from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
-from sessionctl.stores._sql import POOLING, WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
@@ -90,7 +90,7 @@ class Adapter(SqlStore):
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
         settings = {"net_write_timeout": _STREAM_WRITE_TIMEOUT_S} | ({"time_zone": zone} if zone else {})
-        self._open(address, make_engine(address, POOLING, settings, *_READING))
+        self._open(address, make_engine(address, settings, *_READING))
         try:
             with self._reading() as connection:
                 self._look_closely("mysql", read_layout(connection, address))

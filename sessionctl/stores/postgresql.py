@@ -48,7 +48,7 @@ from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
-from sessionctl.stores._sql import POOLING, WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
@@ -107,7 +107,7 @@ class Adapter(SqlStore):
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
         self._zone: Expression = literal(zone, String) if zone else func.current_setting("TimeZone")
-        self._open(address, make_engine(address, POOLING))
+        self._open(address, make_engine(address))
         try:
             with self._reading() as connection:
                 encoding = connection.connection.dbapi_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]

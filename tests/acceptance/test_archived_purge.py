@@ -199,7 +199,7 @@ def test_an_undo_of_a_run_under_way_is_refused(tmp_path: Path, home: Path) -> No
             assert process.poll() is None, "it was over too soon to tell"
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-        assert (ran.status, "is still under way" in ran.said) == (1, True)
+        assert (ran.status, "is still under way" in ran.said) == (5, True)
         undone(case, run.run_id)
         assert case.execute("SELECT count(*) FROM agent_sessions")[0][0] == 60
 

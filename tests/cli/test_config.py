@@ -77,6 +77,7 @@ def test_show_without_a_file(home: Path, capsys: pytest.CaptureFixture[str]) -> 
         "config": None,
         "default_store": None,
         "state_dir": str(home / ".local" / "state" / "sessionctl"),
+        "ledger": str(home / ".local" / "state" / "sessionctl" / "ledger.db"),
     }
     assert list(home.iterdir()) == []
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from operating import DAY, ids_in, in_process, store_of
 
-KEYS = ["run_id", "command", "store", "actor", "user", "host", "pid", "started_at", "ended_at", "stopped", "error",
-        "reason", "criteria", "digest", "archive", "counts"]  # fmt: skip
+KEYS = ["run_id", "command", "store", "actor", "user", "host", "pid", "started_at", "heartbeat_at", "under_way",
+        "ended_at", "stopped", "error", "reason", "criteria", "digest", "archive", "undoes", "counts"]  # fmt: skip
 
 
 @pytest.fixture

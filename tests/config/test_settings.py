@@ -128,7 +128,7 @@ def test_a_home_of_somebody_else_is_warned_about_not_fatal(files: Files) -> None
             "did you mean sessions_table?",
         ),
         ('[store.prod]\nurl = "sqlite:////a.db"', "'store'", "did you mean stores?"),
-        ("zzz = 1", "'zzz'", "known here: default_store, limits, stores"),
+        ("zzz = 1", "'zzz'", "known here: default_store, ledger, limits, stores"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(files: Files, text: str, key: str, hint: str) -> None:
@@ -350,6 +350,7 @@ def test_what_is_in_force_and_where_from(files: Files) -> None:
         ("config", file, "default location"),
         ("default_store", "a", file),
         ("state_dir", "/var/lib/x", "$SESSIONCTL_STATE_DIR"),
+        ("ledger", "/var/lib/x/ledger.db", "$SESSIONCTL_STATE_DIR"),
         ("stores.a.url", "postgresql://u:***@h/d?password=***", file),
         ("stores.a.sdk", "0.19", file),
         ("stores.b.url_env", "B_URL", file),
@@ -360,6 +361,33 @@ def test_what_is_in_force_and_where_from(files: Files) -> None:
     ]
     overridden = files.load(SESSIONCTL_STORE=f"mysql://u:{SECRET}@h/d")
     assert [s.value for s in overridden.effective() if s.origin == "$SESSIONCTL_STORE"] == ["mysql://u:***@h/d"]
+
+
+# The ledger
+
+
+def test_where_the_ledger_is(files: Files) -> None:
+    assert files.load().ledger_address.path == files.home / ".local/state/sessionctl/ledger.db"
+    assert files.load('ledger = "~/runs.db"').ledger_address.path == files.home / "runs.db"
+    assert files.load('ledger = "sqlite:////srv/runs.db"').ledger_address.path == Path("/srv/runs.db")
+    shared = files.load(f'ledger = "postgresql+asyncpg://ops:{SECRET}@db/ops"')
+    assert shared.ledger_address.url == f"postgresql://ops:{SECRET}@db/ops"
+    assert SECRET not in f"{shared} {shared.ledger_address}"
+    assert ("postgresql+asyncpg://ops:***@db/ops", str(files.user_file)) in {
+        (s.value, s.origin) for s in shared.effective() if s.key == "ledger"
+    }
+    files.user_file.chmod(0o644)
+    assert "holds a password" in files.load().warnings[0]
+    overridden = files.load(SESSIONCTL_LEDGER=f"mysql://ops:{SECRET}@db/ops")
+    assert overridden.ledger_address.url == f"mysql://ops:{SECRET}@db/ops"
+    assert ("mysql://ops:***@db/ops", "$SESSIONCTL_LEDGER") in {(s.value, s.origin) for s in overridden.effective()}
+
+
+def test_a_ledger_that_depends_on_the_directory_is_refused(files: Files) -> None:
+    assert "must be absolute" in files.refusal('ledger = "runs.db"').message
+    for relative in ("runs.db", "sqlite:///runs.db"):
+        with pytest.raises(UsageError, match=r"\$SESSIONCTL_LEDGER must be absolute"):
+            _ = files.load("", SESSIONCTL_LEDGER=relative).ledger_address
 
 
 # The state directory

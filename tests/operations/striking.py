@@ -198,10 +198,10 @@ class World:
     def purge(self, points: Points | None = None, *, archived: bool = True, **terms: Any) -> Report:
         """One run, as the command makes it."""
         points = points or Points()
-        ledger = StruckLedger(self.ledger.path)
+        ledger = StruckLedger(self.ledger.at)
         ledger.points = points
         store = StruckStore(self.store, points, self.covered if archived else None)
-        settle_cut_off(self.store, self.ledger, datetime.now(UTC))
+        settle_cut_off(self.store, self.ledger)
         run = replace(new_run("purge", self.store.address.recorded, datetime.now(UTC), {}), pid=dead_pid())
         agreed = Terms(guard=Guard(min_idle=MIN_IDLE), limits=Limits(batch_size=2), **terms)
         with plan_purge(self.store, OLD, min_idle=MIN_IDLE) as plan:
@@ -216,7 +216,7 @@ class World:
     def undo(self, points: Points | None = None, *, stop: Stop | None = None) -> Tally:
         """Of all runs, the newest first, as the command does it."""
         points, done = points or Points(), Tally()
-        ledger = StruckLedger(self.ledger.path)
+        ledger = StruckLedger(self.ledger.at)
         ledger.points = points
         store = StruckStore(self.store, points)
         for run in self.ledger.runs():

@@ -13,10 +13,11 @@ from operations.striking import SESSIONS, Killed, Points, World, content, worlds
 from small_disks import fill_up
 
 from sessionctl.archive import format as form
+from sessionctl.core import patience
 from sessionctl.core.model import Outcome
 from sessionctl.core.report import Stopped
 from sessionctl.errors import AccessRefused, ArchiveUnavailable, LedgerUnavailable, SessionctlError, StoreUnavailable
-from sessionctl.operations import archiving, patience
+from sessionctl.operations import archiving
 from sessionctl.operations.execute import Stop
 
 LASTING = {

@@ -184,7 +184,7 @@ class TestStops:
 
 class TestLedger:
     def test_no_ledger_no_change(self, store: MemoryStore, ledger: Ledger) -> None:
-        shutil.rmtree(ledger.path.parent)
+        shutil.rmtree(ledger.at.parent)
         with pytest.raises(LedgerUnavailable):
             purge(store, ledger)
         assert len(left(store)) == 26
@@ -192,7 +192,7 @@ class TestLedger:
     def test_a_ledger_lost_in_mid_run(self, store: MemoryStore, ledger: Ledger) -> None:
         def lose(progress: Progress) -> None:
             if progress.attempted.sessions == 5:
-                shutil.rmtree(ledger.path.parent)
+                shutil.rmtree(ledger.at.parent)
 
         report = purge(store, ledger, observe=lose, limits=Limits(batch_size=5))
         assert report.removed.sessions == 25 - report.remaining == 26 - len(left(store))
@@ -204,11 +204,11 @@ class TestLedger:
     def test_a_ledger_that_fails_while_the_run_goes_on(
         self, store: MemoryStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sessionctl.operations.execute._LEDGER_EVERY_S", 0.0)
+        monkeypatch.setattr("sessionctl.ledger.pulse._NOTED_EVERY_S", 0.0)
 
         def lose(progress: Progress) -> None:
             if progress.attempted.sessions == 5:
-                shutil.rmtree(ledger.path.parent)
+                shutil.rmtree(ledger.at.parent)
 
         report = purge(store, ledger, observe=lose, limits=Limits(batch_size=5))
         assert (report.removed.sessions, report.remaining, report.stopped) == (5, 20, Stopped.ERROR)
@@ -219,7 +219,7 @@ class TestLedger:
     def test_what_a_run_cut_off_leaves(
         self, store: MemoryStore, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sessionctl.operations.execute._LEDGER_EVERY_S", 0.0)
+        monkeypatch.setattr("sessionctl.ledger.pulse._NOTED_EVERY_S", 0.0)
 
         def cut_off(number: int, _: Sequence[Change]) -> None:
             if number == 3:

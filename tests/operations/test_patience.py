@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from failing_store import FailingStore
 
+from sessionctl.core import patience
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Change, Guard, Lag
 from sessionctl.core.report import Report, Stopped
 from sessionctl.core.selector import Selector
 from sessionctl.errors import AccessRefused, SessionctlError, StoreBusy, StoreUnavailable
 from sessionctl.ledger import Ledger, new_run
-from sessionctl.operations import patience
+from sessionctl.operations import lag
 from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.purge import plan_purge
@@ -146,7 +147,7 @@ class TestReplicas:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sessionctl.operations.execute._LOOK_AGAIN_S", 0.001)
-        monkeypatch.setattr(patience, "_LOOK_EVERY_S", 0.0)
+        monkeypatch.setattr(lag, "_LOOK_EVERY_S", 0.0)
 
     def test_that_are_behind_are_waited_for(self, store: MemoryStore, purge: Callable[..., Report]) -> None:
         lagging = Lagging(store, [Lag(seconds=1), Lag(seconds=99), Lag(seconds=60), Lag(seconds=29)])
@@ -159,7 +160,7 @@ class TestReplicas:
     def test_that_come_no_closer_end_the_run(
         self, store: MemoryStore, purge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(patience, "_BEHIND_S", 0.01)
+        monkeypatch.setattr(lag, "_BEHIND_S", 0.01)
         report = purge(Lagging(store, [Lag(seconds=0), *[Lag(seconds=99)] * 10**5]))
         assert (report.removed.sessions, report.stopped, report.exit_code) == (10, Stopped.LIMIT, 4)
         assert report.why

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from operations.striking import SESSIONS, Killed, Points, World, content, worlds
 
+from sessionctl.core import patience
 from sessionctl.core.model import Onto, Put
 from sessionctl.errors import AccessRefused, LedgerUnavailable, SessionctlError, StoreUnavailable
-from sessionctl.operations import archiving, patience, put_back
+from sessionctl.operations import archiving, put_back
 from sessionctl.operations.execute import Stop
 from sessionctl.operations.placing import file_of
 from sessionctl.operations.put_back import Case

@@ -169,10 +169,10 @@ def _run(command: str, store: Store, reason: str | None, criteria: Sequence[str]
 
 
 def _ledger() -> Ledger:
-    from sessionctl.config import state_dir
-    from sessionctl.ledger import FILE_NAME, Ledger
+    from sessionctl.cli.stores_in_use import ledger_address
+    from sessionctl.ledger import Ledger
 
-    return Ledger.open(state_dir(current().env) / FILE_NAME)
+    return Ledger.open(ledger_address())
 
 
 def _write_json(out: Output, done: Sequence[Record], *, several: bool, trip: Any, **more: Any) -> None:

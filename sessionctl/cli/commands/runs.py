@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sessionctl.cli import options as opt
-from sessionctl.cli.context import current
 from sessionctl.cli.output import Column, Form, Output, Record
 from sessionctl.core.units import format_minute, format_time
 from sessionctl.errors import SessionctlError
+
+if TYPE_CHECKING:
+    from sessionctl.ledger import Ledger, Run
 
 app = typer.Typer(no_args_is_help=True, help="The ledger of what was done: every run that changed a store.")
 
@@ -40,10 +42,12 @@ def list_(
 
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL, Form.NAME))
     wanted = Wanted(session_ids=frozenset(session_id or ()), since=since, store=_masked(store), actor=actor)
-    found, unread = recorded(_ledger(), wanted)
+    ledger = _ledger()
+    found, unread = recorded(ledger, wanted)
     shown = found if not limit else found[:limit]
+    now = ledger.now() if ledger else datetime.now(UTC)
     columns = _WIDE if output is Form.WIDE else _COLUMNS
-    out.records(columns, [_record(run) for run in shown], key="runs", name="run_id")
+    out.records(columns, [_record(run, now) for run in shown], key="runs", name="run_id")
     if len(found) > len(shown):
         out.hint(f"{len(found) - len(shown)} more: --limit 0 shows all")
     if unread:
@@ -63,18 +67,18 @@ def show(
     run = ledger.run(run_id) if ledger else None
     if ledger is None or run is None:
         raise SessionctlError(f"there is no run {run_id} in the ledger", hint="sessionctl runs list shows them")
-    segments = [
+    segments: list[dict[str, Any]] = [
         {"name": s.name, "sessions": s.sessions, "items": s.items, "bytes": s.bytes, "sha256": s.sha256,
          "sealed_at": format_time(s.sealed_at), "committed_at": format_time(s.committed_at), "kept": list(s.kept),
          "returned": list(s.returned)}
         for s in ledger.segments(run_id)
     ]  # fmt: skip
-    record = _record(run)
+    record = _record(run, ledger.now())
     if output is Form.JSON:
         out.json({"run": {**record, "segments": segments}})
         return
-    for key in ("run_id", "command", "store", "actor", "user", "host", "started_at", "ended_at", "stopped", "error",
-                "reason", "criteria", "archive"):  # fmt: skip
+    for key in ("run_id", "command", "undoes", "store", "actor", "user", "host", "started_at", "heartbeat_at",
+                "ended_at", "stopped", "error", "reason", "criteria", "archive"):  # fmt: skip
         value = record[key]
         for part in value if isinstance(value, list) else [value]:
             if part is not None:
@@ -89,11 +93,11 @@ def show(
         )
 
 
-def _ledger() -> Any:
-    from sessionctl.config import state_dir
-    from sessionctl.ledger import FILE_NAME, Ledger
+def _ledger() -> Ledger | None:
+    from sessionctl.cli.stores_in_use import ledger_address
+    from sessionctl.ledger import Ledger
 
-    return Ledger.existing(state_dir(current().env) / FILE_NAME)
+    return Ledger.existing(ledger_address())
 
 
 def _masked(store: str | None) -> str | None:
@@ -102,13 +106,14 @@ def _masked(store: str | None) -> str | None:
     return None if store is None else settings().resolve([store])[0].recorded
 
 
-def _record(run: Any) -> Record:
+def _record(run: Run, now: datetime) -> Record:
     return {
         "run_id": run.run_id, "command": run.command, "store": run.store, "actor": run.actor, "user": run.user,
         "host": run.host, "pid": run.pid, "started_at": format_time(run.started_at),
+        "heartbeat_at": format_time(run.heartbeat_at), "under_way": not run.is_over(now),
         "ended_at": format_time(run.ended_at), "stopped": run.stopped and str(run.stopped), "error": run.error,
         "reason": run.reason, "criteria": list(run.criteria), "digest": run.digest, "archive": run.archive,
-        "counts": dict(run.counts),
+        "undoes": run.undoes, "counts": dict(run.counts),
     }  # fmt: skip
 
 
@@ -119,9 +124,7 @@ def _counted(value: Any) -> str:
 
 
 def _ended(record: Record) -> str:
-    if record["stopped"]:
-        return str(record["stopped"])
-    return "running or cut off"
+    return str(record["stopped"] or ("under way" if record["under_way"] else "cut off"))
 
 
 def _changed(record: Record) -> str:
