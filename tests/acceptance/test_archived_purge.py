@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 from acceptance.transcripts import MYSQL, POSTGRESQL, SQLITE, load, read_transcripts
 from operating import in_process, ledger_file, running, wait_for
+from purged_servers import report_of
 from sdk_cases import CASES, CaseMaker, PostgresCase, SdkCase, SqliteCase, fill, made
 from soak.forker import forker
 from soak.killing import killed
 
+from sessionctl.archive.reader import ArchiveReader
 from sessionctl.ledger import Ledger, Run
 from sessionctl.testing.case import turn, user
 
@@ -114,6 +117,48 @@ def test_what_the_application_did_between_is_kept(case: SdkCase, tmp_path: Path)
     again = undone(case, run_id, status=3)
     assert (again["restored"]["sessions"], again["refused"]) == (0, ["blocked"])
     assert case.read("quiet") == []
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_two_runs_on_one_store_at_the_same_time(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, home: Path
+) -> None:
+    """Both archive all that they planned; each session goes once, by the run whose archive answers for it."""
+    [maker] = [maker for maker in CASES if maker.name == name]
+    with made(maker, request) as case, ExitStack() as stack:
+        names = {f"s{number:03}" for number in range(300)}
+        fill(case, sorted(names), turn(1), idle=timedelta(days=60))
+        before = rows(case)
+        flags = (
+            "--older-than",
+            "30d",
+            "--max-share",
+            "1",
+            "--yes",
+            "-o",
+            "json",
+            "--archive",
+            str(tmp_path / "archive"),
+        )
+        slow = ("--batch-size", "10", "--rate", "100")
+        both = [stack.enter_context(running("purge", "-s", address(case), *flags, *slow))]
+        wait_for(lambda: case.execute("SELECT count(*) FROM agent_sessions")[0][0] < len(names), "the first batch")
+        both.append(stack.enter_context(running("purge", "-s", address(case), *flags)))
+        reports = [report_of(process) for process in both]
+        removed = [report["removed"]["sessions"] for report in reports]
+        assert min(removed) > 0, "they did not meet"
+        assert sum(removed) == len(names)
+        for report in reports:
+            assert report["matched"]["sessions"] == report["removed"]["sessions"] + sum(report["skipped"].values())
+        ledger, gone = Ledger(ledger_file(home)), Counter[str]()
+        for report in reports:
+            for segment in ledger.segments(report["run_id"]):
+                assert segment.committed_at is not None
+                with ArchiveReader(f"{report['archive']}/{segment.name}") as reader:
+                    gone.update({whole.session.id for whole in reader.sessions()} - set(segment.kept))
+        assert gone == dict.fromkeys(names, 1)
+        assert [undone(case, report["run_id"])["restored"]["sessions"] for report in reports] == removed
+        assert rows(case) == before
 
 
 def test_keys_that_are_given_again(tmp_path: Path, home: Path) -> None:

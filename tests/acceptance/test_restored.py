@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,8 +16,9 @@ from archives import header, item, session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operating import Ran, in_process
-from sdk_cases import CASES, SdkCase, SqliteCase, made
+from sdk_cases import CASES, SdkCase, SqliteCase, fill, made
 from servers import fresh_mysql, fresh_postgres
+from soak.forker import forker
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.archive.writer import create_archive
@@ -201,6 +204,45 @@ def test_texts_longer_than_the_column(request: pytest.FixtureRequest, tmp_path: 
         report = restored(file, case)
         assert (report.status, report.json["refused"]) == (3, ["long"])
         assert (case.texts("long"), len(case.texts("fine"))) == ([], 1)
+
+
+@pytest.mark.parametrize("target", ["sqlite", "sqlite-advanced", "postgresql", "mariadb"])
+def test_killed_at_random_instants_and_run_again(target: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Whatever is there by then is whole, and in the end all of it is, once."""
+    names, file, pick = [f"s{number:03}" for number in range(200)], tmp_path / "a.jsonl.zst", random.Random(1)
+    with store("sqlite", request) as origin, store(target, request) as goal, forker() as process:
+        fill(origin, names, turn(1), idle=timedelta(days=60))
+        archived(origin, file)
+        texts, said = origin.texts(names[0]), tmp_path / "said"
+
+        def run(kill_after: float | None = None) -> tuple[int, float]:
+            return process.run("restore", str(file), "-s", address(goal), "--yes", home=tmp_path, kill_after=kill_after)
+
+        status, whole_s = run()
+        assert status == 0, said.read_text()
+        midway = 0
+        for _ in range(20):
+            if midway >= 3:
+                break
+            empty(goal)
+            while (status := run(pick.uniform(0.3, 0.9) * whole_s)[0]) != 0:
+                assert status == -signal.SIGKILL, said.read_text()
+                found = _texts(goal)
+                assert all(kept == texts for kept in found.values())
+                midway += 0 < len(found) < len(names)
+            assert _texts(goal) == dict.fromkeys(names, texts)
+        assert midway >= 3, "no kill came while sessions were put in"
+        assert goal.read(names[-1]) == turn(1)
+        with goal.open() as opened:
+            assert {hold.value for hold in opened.holds()} == set(names)
+
+
+def _texts(case: SdkCase) -> dict[str, list[str]]:
+    """Of all sessions, past sessionctl."""
+    found: dict[str, list[str]] = {name: [] for (name,) in case.execute("SELECT session_id FROM agent_sessions")}
+    for name, text in case.execute("SELECT session_id, message_data FROM agent_messages ORDER BY created_at, id"):
+        found[name].append(text)
+    return found
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

@@ -1,7 +1,7 @@
 """Runs the program again and again in children of one process that has imported everything, and kills them in time.
 
 A child is at work within milliseconds, so that the instants at which it is killed fall into its work and not
-into Python's start. Segments of archives are small, so that a run has many of them.
+into Python's start. Segments of archives are small, so that a run has many of them; so are the portions put back.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 _SESSIONS_IN_SEGMENT = 30
 _READ_AT_ONCE = 10
+_PUT_AT_ONCE = 10
 
 
 class Forker:
@@ -52,14 +53,16 @@ def forker() -> Iterator[Forker]:
 
 def _serve() -> None:
     import sessionctl.archive.codecs
+    import sessionctl.cli.restoring
     import sessionctl.cli.running
     import sessionctl.cli.undoing
     import sessionctl.stores.mysql
     import sessionctl.stores.postgresql
     import sessionctl.stores.sqlite  # noqa: F401
-    from sessionctl.operations import archiving
+    from sessionctl.operations import archiving, put_back
 
     archiving._MOST_SESSIONS, archiving._TOGETHER = _SESSIONS_IN_SEGMENT, _READ_AT_ONCE
+    put_back._TOGETHER = _PUT_AT_ONCE
     for line in sys.stdin:
         order = json.loads(line)
         began = time.monotonic()
