@@ -35,6 +35,24 @@ class _Oldest(Enum):
     """Right in front of a user message."""
 
 
+class Boundaries:
+    """Tells where turns begin, reading from the end."""
+
+    def __init__(self) -> None:
+        self._oldest = _Oldest.OTHER
+
+    def passed(self, payload: Payload) -> bool:
+        """Take in the next older item; does a turn begin right behind it?"""
+        before, oldest = self._oldest, _Oldest.OTHER
+        if payload.is_user:
+            oldest = _Oldest.USER
+        elif is_instruction(payload) and before is not _Oldest.OTHER:
+            oldest = _Oldest.INSTRUCTION
+        self._oldest = oldest
+        goes_on = oldest is _Oldest.INSTRUCTION or (before is _Oldest.USER and oldest is _Oldest.USER)
+        return before is not _Oldest.OTHER and not goes_on
+
+
 _Tie = tuple[str, str]
 _NOWHERE = -(2**62)
 
@@ -54,19 +72,23 @@ class Tail:
         self.is_encrypted = False
         self.is_whole = False
         """Was everything seen, to the first item? See ``end``."""
-        self._oldest = _Oldest.OTHER
+        self._boundaries = Boundaries()
         self._last_turn = _NOWHERE
         self._traces: list[Trace] = []  # newest first; positions are places below 0
         self._unsplit: list[Cut] = []  # the cuts that nothing is known to belong across
         self._open: dict[_Tie, int] = {}  # what looks for an older partner: the place of the newest that does
-        self._outputs: dict[_Tie, int] = {}  # places of each call's oldest output
+        self._answered: set[_Tie] = set()
         self._searches: list[int] = []  # places of outputs without an id that look for a call
 
     # -- taking in --------------------------------------------------------------------------------------
 
     def see(self, payload: Payload, *, hidden: bool = False) -> Cut | None:
         """Take in the next older item (``hidden``: the SDK does not read it); the cut right behind it, if any."""
-        cut = None if hidden else self._cut_behind(payload)
+        cut = None
+        if not hidden and self._boundaries.passed(payload):
+            cut = Cut(self.items, len(self.cuts) + 1)
+            self.cuts.append(cut)
+            self._unsplit.append(cut)
         place = self.items
         self.items += 1
         if not hidden and not payload.unreadable:
@@ -91,22 +113,6 @@ class Tail:
         """Turns that were seen to begin."""
         return len(self.cuts)
 
-    def _cut_behind(self, payload: Payload) -> Cut | None:
-        before, self._oldest = self._oldest, self._kind_of(payload)
-        begins = before is not _Oldest.OTHER and self._oldest is not _Oldest.INSTRUCTION
-        if not begins or (before is _Oldest.USER and self._oldest is _Oldest.USER):
-            return None
-        cut = Cut(self.items, len(self.cuts) + 1)
-        self.cuts.append(cut)
-        self._unsplit.append(cut)
-        return cut
-
-    def _kind_of(self, payload: Payload) -> _Oldest:
-        if payload.is_user:
-            return _Oldest.USER
-        in_front = is_instruction(payload) and self._oldest is not _Oldest.OTHER
-        return _Oldest.INSTRUCTION if in_front else _Oldest.OTHER
-
     def _tie(self, one: Trace, name: str | None, place: int) -> None:
         """Tie the item to newer ones it belongs to, and open what it needs of older ones."""
         kind = one.type or ""
@@ -126,7 +132,7 @@ class Tail:
             return
         self._join(self._open.pop((f"unanswered {call}", name), None))
         self._open.setdefault((call, name), place)
-        self._outputs[call, name] = place
+        self._answered.add((call, name))
 
     def _tie_call(self, kind: str, name: str | None, place: int) -> None:
         if name is None:
@@ -138,11 +144,9 @@ class Tail:
         elif kind == APPROVAL:
             self._join(self._open.pop(("approved", name), None))
         newer = self._open.pop((kind, name), None)
-        if newer is None:
-            newer = self._outputs.get((kind, name))
-        if newer is not None:
-            self._join(newer)
-        elif self._last_turn != _NOWHERE:  # in the last turn it may wait for its output
+        self._join(newer)
+        if newer is None and (kind, name) not in self._answered and self._last_turn != _NOWHERE:
+            # As the SDK sees it an output before it answers it too. In the last turn it may wait for its own.
             self._open.setdefault((f"unanswered {kind}", name), place)
 
     def _join(self, newer: int | None) -> None:

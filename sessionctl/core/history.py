@@ -24,7 +24,7 @@ FATAL: Mapping[str, str] = MappingProxyType(
         "item_without_program": "an item issued by a program that is not there",
         "approval_without_response": "an approval request that was never answered",
         "response_without_approval": "an answer to an approval request that is not there",
-        "repeated_message": "a message stored again under the same id",
+        "repeated_id": "an item with the id of another, where the SDK sends both",
         "not_an_object": "a row that is JSON but no item",
         "not_loadable": "a row on which reading the session fails",
     }
@@ -136,7 +136,7 @@ def defects(traces: Sequence[Trace], last_turn: int) -> Iterator[Defect]:
         _without_program(sent),
         _parted_reasoning(sent),
         _bereft_items(traces, sends, last_turn),
-        _repeated_messages(sent),
+        _repeated_ids(sent),
     ):
         yield Defect(kind=kind, position=one.position, key=one.key)
 
@@ -217,14 +217,16 @@ def _parted_reasoning(sent: Sequence[Trace]) -> Iterator[_Found]:
 
 def _bereft_items(traces: Sequence[Trace], sends: Sending, last_turn: int) -> Iterator[_Found]:
     """What the model said in one go with a call that was dropped, and its reasoning with it."""
+    thought = {traces[index].id for index in sends.sent if traces[index].type == "reasoning"} if sends.bereft else {}
     for index in sends.bereft:
-        if traces[index].id is None or traces[index + 1].type == "reasoning" or traces[index].position > last_turn:
+        name = traces[index].id
+        if name is None or name in thought or traces[index].position > last_turn:
             continue
         for place in range(index + 1, len(traces)):
             one = traces[place]
             if not _is_by_model(one) or one.type == "reasoning":
                 break
-            if place not in sends.dropped and place not in sends.repeated and one.id is not None:
+            if one.id is not None and place not in sends.dropped and place not in sends.repeated:
                 yield "item_without_reasoning", one
 
 
@@ -232,10 +234,10 @@ def _is_by_model(one: Trace) -> bool:
     return one.type not in CALLS_OF and one.role in (None, "assistant")
 
 
-def _repeated_messages(sent: Sequence[Trace]) -> Iterator[_Found]:
+def _repeated_ids(sent: Sequence[Trace]) -> Iterator[_Found]:
     seen = set[str]()
     for one in sent:
-        if one.type == "message" and one.id is not None:
+        if one.id is not None and one.type != "item_reference":
             if one.id in seen:
-                yield "repeated_message", one
+                yield "repeated_id", one
             seen.add(one.id)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sessionctl.core.history import Judge, verdict
 from sessionctl.core.payload import read_item
-from sessionctl.core.sending import CALLS_OF, PAIRS
+from sessionctl.core.sending import PAIRS
 
 USER = {"role": "user", "content": "hi"}
 SAID = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
@@ -33,13 +33,6 @@ def output(call_id: str, kind: str = "function_call") -> dict[str, Any]:
 def judged(*items: Any) -> tuple[bool | None, list[tuple[str, int]]]:
     found = verdict(read_item(item if isinstance(item, str) else json.dumps(item)) for item in items)
     return found.acceptable, [(defect.kind, defect.position) for defect in found.defects]
-
-
-def test_the_sdk_has_the_same_pairs() -> None:
-    from agents.run_internal.items import _TOOL_CALL_TO_OUTPUT_TYPE
-
-    assert {k: v for k, v in PAIRS.items() if k != "mcp_approval_request"} == _TOOL_CALL_TO_OUTPUT_TYPE
-    assert {call: output for output, call in CALLS_OF.items()} == PAIRS
 
 
 def test_nothing_and_small_talk_are_accepted() -> None:
@@ -127,22 +120,6 @@ def test_appending_a_settled_turn_never_mends_nor_breaks_anything(items: list[An
     """Except for what was pending or waiting for its follower, which the new turn settles one way or the other."""
     before, after = judged(*items, USER), judged(*items, USER, SAID, USER)
     assert before == after
-
-
-@given(st.lists(ITEMS))
-def test_the_sdk_agrees_on_which_calls_are_dropped(items: list[Any]) -> None:
-    from agents.run_internal.items import drop_orphan_function_calls
-
-    readable = [item for item in items if isinstance(item, dict)] + [USER]
-    once = len({item["call_id"] for item in readable if item.get("type") == "function_call"})
-    if once < sum(item.get("type") == "function_call" for item in readable):
-        return  # the SDK collapses call ids that are used again before it looks for orphans
-    kept = [item for item in drop_orphan_function_calls(readable) if item.get("type") == "function_call"]
-    dropped = {item["call_id"] for item in readable if item.get("type") == "function_call"} - {
-        item["call_id"] for item in kept
-    }
-    _, defects = judged(*readable)
-    assert {readable[position]["call_id"] for kind, position in defects if kind == "orphan_call"} == dropped
 
 
 def test_the_judge_forgets_items() -> None:
