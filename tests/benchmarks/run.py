@@ -12,6 +12,7 @@ alternate between the two):
 
 startup   whole runs of ``sessionctl --help``, and of ``list`` on 50 sessions, beside the ``--help`` of the
           smallest Typer app; and that ``--help`` imports no driver, SQLAlchemy, asyncio or SDK
+validate  100,000 items parsed and judged (would the model accept them?), beside the standard library's JSON parser
 list      the newest 50 sessions with counts and bytes, beside the bare query for the newest 50 without; and what
           that does to the messages table, beside what these 50 sessions alone need
 stats     all of ``stats``, beside one GROUP BY with bytes

@@ -20,7 +20,7 @@ from benchmarks import pt_archiver
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure, Target, table
 from benchmarks.generator import IDLE, LARGEST, SMALLEST, SPAN, Generated, Scale
-from benchmarks.measures import listing, live, memory, purge, startup, stats
+from benchmarks.measures import listing, live, memory, purge, startup, stats, validating
 from benchmarks.server_engines import Mariadb, Postgresql
 from benchmarks.sqlite_engine import Sqlite
 from sdk_process import SdkProcess
@@ -130,6 +130,12 @@ def test_list_and_stats_are_measured(engine: Engine) -> None:
     assert [figure.name for figure in figures] == ["newest 50 with sizes", "work on items", "full stats"]
     _are_sane(figures)
     assert figures[1].holds, "list --limit 50 works on the items of other sessions"
+
+
+def test_validating_is_measured() -> None:
+    (figure,) = validating.figures(Generated(SCALE, NOW, compact=False), 1)
+    assert figure.ours[0] > 0
+    assert figure.target is not None
 
 
 def test_work_on_the_items_of_other_sessions_would_show(engine: Engine) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure
 from benchmarks.generator import Scale
-from benchmarks.measures import listing, live, memory, purge, startup, stats
+from benchmarks.measures import listing, live, memory, purge, startup, stats, validating
 from sdk_process import sdk_process
 
-MEASURES: tuple[str, ...] = ("startup", "list", "stats", "memory", "purge", "live")
+MEASURES: tuple[str, ...] = ("startup", "validate", "list", "stats", "memory", "purge", "live")
 
 
 def figures_of(
@@ -24,6 +24,8 @@ def figures_of(
         place = Path(name)
         if "startup" in wanted and engine.name == "sqlite":
             yield from startup.figures(another(Scale(sessions=50, items=scale.items)), place, rounds)
+        if "validate" in wanted and engine.name == "sqlite":
+            yield from validating.figures(engine.generated, rounds)
         if "list" in wanted:
             yield from listing.figures(engine, rounds)
         if "stats" in wanted:
