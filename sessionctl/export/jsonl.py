@@ -23,7 +23,8 @@ from sessionctl.core.plan import Totals
 from sessionctl.core.record import rfc3339
 from sessionctl.export.base import Document, Exported
 
-_FLUSH_AT = 1 << 20
+_BLOCK = 1 << 16
+"""Octets written at once; much larger ones are given memory of their own by the system each time, at twice the cost."""
 _LONG = 4300
 """Integers of more digits are JSON, but Python refuses to load them."""
 _LONG_NUMBER = re.compile(rf"\d{{{_LONG}}}")
@@ -53,7 +54,7 @@ class JsonlDocument(Document):
             number = key if type(key) is int else json.dumps(key)
             lines.append(f'{opening}{position},"id":{number},"created_at":{created}{head}{data}}}\n')
             pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
-            if pending >= _FLUSH_AT:
+            if pending >= _BLOCK:
                 write("".join(lines).encode())
                 lines, size, pending = [], size + pending, 0
         write("".join(lines).encode())

@@ -129,8 +129,7 @@ def _selected(
 ) -> Iterator[tuple[str, Exported]]:
     """The sessions, each with its day where that matters; at the end the missing ones are counted."""
     by_day, by_activity = layout.split is Split.DAY, layout.format.is_paged
-    order = Order.ACTIVITY if by_day or by_activity else Order.PHYSICAL
-    refs = select(store, selector, now=store.now(), order=order)
+    refs = select(store, selector, now=store.now(), order=Order.ACTIVITY)
     origin = header_of(store, run) if layout.format is Format.ARCHIVE else None
     absent = set(selector.named)
     # A chunk comes in any order, and the index of pages shall be in that of activity.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, Select, bindparam, func, insert, select, update
@@ -24,6 +25,10 @@ _TOGETHER = 200
 """Sessions of one snapshot."""
 _FETCHED_BYTES = 4 * 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
+
+
+_STAMP_AND_KEY = itemgetter(2, 0)
+"""Of the columns of a whole item."""
 
 
 class SqlWholeStore(SqlHoldStore):
@@ -81,19 +86,30 @@ class SqlWholeStore(SqlHoldStore):
         *small, last = rows
         if int(sizes[last.id].bytes or 0) <= _FETCHED_BYTES:
             small.append(last)
-        items: dict[str, list[StoredItem]] = {row.id: [] for row in small}
-        m = self._messages.c
-        if small:
-            several = select(self._owner().label("owner"), *self._whole_columns()).where(
-                self._is_any(m.session_id, list(items))
-            )
-            for row in connection.execute(several.order_by(m.created_at, m.id)):
-                if row.owner in items:
-                    items[row.owner].append(self._stored(row))
+        items = self._items_of(connection, [row.id for row in small])
         for row in rows:
             session = self._record(row, sizes[row.id])
             mine = items.get(row.id)
             yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
+
+    def _items_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+        """The items of these sessions, but for those whose order only the server can tell.
+
+        They are sorted here: the server would sort them with their texts, on its disk as often as not.
+        """
+        found: dict[str, list[Any]] = {session_id: [] for session_id in ids}
+        if not found:
+            return {}
+        m = self._messages.c
+        several = select(self._owner(), *self._whole_columns()).where(self._is_any(m.session_id, list(found)))
+        for owner, *row in connection.execute(several):
+            if owner in found:
+                found[owner].append(row)
+        return {owner: self._sorted(rows) for owner, rows in found.items() if _sorts_as_text(rows)}
+
+    def _sorted(self, rows: list[Any]) -> list[StoredItem]:
+        rows.sort(key=_STAMP_AND_KEY)
+        return list(map(self._stored, rows))
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c
@@ -112,10 +128,17 @@ class SqlWholeStore(SqlHoldStore):
         """A stamp as text, and as an instant where the text alone does not tell it."""
         clock = column.info["facts"].clock
         found: list[Expression] = [self._stamp_text(column, clock).label(f"{name}_text")]
-        return [*found, self._instant(column, clock).label(f"{name}_at")] if clock is Clock.LOCAL else found
+        return [*found, self._instant_beyond(column).label(f"{name}_at")] if clock is Clock.LOCAL else found
 
-    def _stored(self, row: Any) -> StoredItem:
-        return StoredItem(row.key, row.c_text, format_time(self._time(getattr(row, "c_at", None))), row.text)
+    def _instant_beyond(self, column: Column[Any]) -> Expression:
+        """The instant of a local time; NULL may stand for one that is the same in UTC."""
+        return self._instant(column, Clock.LOCAL)
+
+    def _stored(self, row: Sequence[Any]) -> StoredItem:
+        """An item of ``_whole_columns``."""
+        key, data, stamp, *at = row
+        known = at[0] if at else None
+        return StoredItem(key, stamp, None if known is None else format_time(self._time(known)), data)
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
         updated = microseconds(self._time(row.updated))
@@ -257,6 +280,11 @@ class SqlWholeStore(SqlHoldStore):
             return None if stored is None else self._stamp_of(_text(stored), column.info["facts"].clock)
         known = instant(stored, at)
         return None if known is None else self._stamp_at(column, _text(_utc_text(known)))
+
+
+def _sorts_as_text(rows: Sequence[Any]) -> bool:
+    """Do the stamps sort like the times they are? Of one length they do: ``infinity`` and NULL have another."""
+    return len({len(row[2] or "") for row in rows}) <= 1
 
 
 def _text(value: str) -> Expression:

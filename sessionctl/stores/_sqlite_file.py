@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -49,8 +50,7 @@ _WAL_VERSION = 2
 Params = Sequence[Any] | Mapping[str, Any]
 
 
-def _decode(stored: bytes) -> str:
-    return stored.decode("utf-8", "surrogateescape")
+_decode = methodcaller("decode", "utf-8", "surrogateescape")  # it runs for every text that is read
 
 
 class _FileChangedError(Exception):

@@ -186,6 +186,8 @@ class Adapter(SqlStore):
 
     def _owner(self) -> Expression:
         s, m = self._sessions.c, self._messages.c
+        if self._compares_exactly:
+            return m.session_id.expression
         session = select(s.session_id).where(self._owns()).correlate(self._messages).scalar_subquery()
         return func.coalesce(session, m.session_id)
 

@@ -175,6 +175,10 @@ class Adapter(SqlStore):
         shown = value if clock is Clock.LOCAL else func.timezone("UTC", value)
         return case((func.isfinite(value), func.to_char(shown, "YYYY-MM-DD HH24:MI:SS.US")), else_=cast(value, TEXT))
 
+    def _instant_beyond(self, column: Column[Any]) -> Expression:
+        instant = self._instant(column, Clock.LOCAL)
+        return case((func.timezone("UTC", instant) != column, instant))
+
     def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:
         value = cast(cast(stored, TEXT), TIMESTAMP)
         return value if clock is Clock.LOCAL else func.timezone("UTC", value)
