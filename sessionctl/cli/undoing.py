@@ -53,7 +53,7 @@ def undo_run(errand: Errand, out: Output) -> int:
     if not run.archive:
         raise UsageError(f"run {run.run_id} has no archive: what it removed cannot be put back")
     ledger.require_over(run)
-    with open_store(_address(errand, run)) as store:
+    with open_store(_address(errand, ledger, run)) as store:
         segments = ledger.segments(run.run_id)
         _check(ledger, run, segments)
         if not errand.consent.dry_run:
@@ -116,7 +116,7 @@ def _undo(
     return status
 
 
-def _address(errand: Errand, run: Run) -> StoreAddress:
+def _address(errand: Errand, ledger: Ledger, run: Run) -> StoreAddress:
     """The store of the run: the ledger keeps no password, so its URL comes from the settings or the user."""
     known = settings()
     if errand.store is not None:
@@ -127,6 +127,11 @@ def _address(errand: Errand, run: Run) -> StoreAddress:
     if address is None:
         raise UsageError(
             f"run {run.run_id} was on {run.store}, and that is not the store meant here", hint="name it with --store"
+        )
+    if errand.store is None and ledger.may_mean_another(run, address):
+        raise UsageError(
+            f"run {run.run_id} was on {run.store} of {run.host}, which may be another store than the one here",
+            hint=f"undo it on {run.host}, or name the store with --store if it is the same",
         )
     return address
 

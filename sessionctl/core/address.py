@@ -79,6 +79,14 @@ class StoreAddress:
         return self.name or str(self)
 
     @property
+    def is_of_one_host(self) -> bool:
+        """On another machine the same address means another store: a file, or a server of that machine's own."""
+        if self.path is not None:
+            return True
+        host = urlsplit(self.url).hostname or "localhost"
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    @property
     def is_fleet(self) -> bool:
         """A directory or a glob of SQLite files."""
         if self.path is None or self.path.is_file():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -48,6 +49,11 @@ class Ledger:
 
     def __str__(self) -> str:
         return self._database.name
+
+    def may_mean_another(self, run: Run, store: StoreAddress) -> bool:
+        """Is ``store`` perhaps not the one of ``run``, though its address is? Of a run that another host recorded."""
+        is_shared = not isinstance(self._database, LocalDatabase)
+        return is_shared and store.is_of_one_host and run.host != socket.gethostname()
 
     @classmethod
     def open(cls, at: Path | StoreAddress) -> Self:

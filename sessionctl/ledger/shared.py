@@ -23,6 +23,11 @@ from sessionctl.ledger.database import LAYOUT, TABLES, Database, Rows, Transacti
 
 _TABLE = "sessionctl_ledger"
 """One row, with the layout. It is made last."""
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
+)
+"""PostgreSQL: a crash must not take what was recorded, whatever other transactions may lose there."""
 _CHECK = "check ledger in the settings file, or $SESSIONCTL_LEDGER"
 _RIGHTS = (
     f"{_CHECK}; who uses it first makes its tables, others need SELECT, INSERT, UPDATE and DELETE on "
@@ -49,7 +54,7 @@ def _postgresql(address: StoreAddress) -> _Kind:
         translate=translate,
         clock="SELECT clock_timestamp()",
         types={"key": "TEXT", "text": "TEXT", "options": ""},
-        begins_with=(f"SET LOCAL lock_timeout = '{CONNECT_TIMEOUT_S}s'",),
+        begins_with=(f"SET LOCAL lock_timeout = '{CONNECT_TIMEOUT_S}s'", _DURABLE),
     )
 
 

@@ -78,9 +78,11 @@ def settle_cut_off(store: Store, ledger: Ledger) -> None:
     """Settle all runs on ``store`` that were cut off, before anything else changes it.
 
     One that is at work settles its own. One whose archive cannot be read holds nothing up: what it holds cannot
-    be put back either.
+    be put back either, and one of another host's store is for that host.
     """
     for run in ledger.unsettled(store.address.recorded):
+        if ledger.may_mean_another(run, store.address):
+            continue
         with suppress(RunUnderWay, ArchiveMissing, ArchiveUnavailable, ArchiveDamaged, UsageError):
             ledger.take_up(run.run_id)
             settle(store, ledger, run, ledger.segments(run.run_id))
