@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from absent import absent
 
 BUCKET = "agents-archive"
 _READY_S = 60
@@ -20,17 +22,15 @@ def _program() -> str:
     """Where moto's server is; skips without it, and fails there under CI."""
     found = shutil.which("moto_server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if found is None:
-        message = "moto_server is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        absent("moto_server is not installed")
     return found
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The URL of a running server with one bucket, ``BUCKET``."""
-    pytest.importorskip("s3fs")
+    if find_spec("s3fs") is None:
+        absent("s3fs is not installed")
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(
         [_program(), "-H", "127.0.0.1", "-p", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment

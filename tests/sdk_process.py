@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import IN_CI
+from absent import absent
 
 WAIT_S = 30
 """How long any single answer may take."""
@@ -298,12 +298,9 @@ def sdk_process(python: str = sys.executable) -> Iterator[SdkProcess]:
 def old_sdk_python() -> str:
     """The Python that has an old SDK release; skips where there is none, fails under CI=true."""
     python = os.environ.get("SESSIONCTL_TEST_OLD_SDK", "")
-    if python and Path(python).is_file():
-        return python
-    reason = "an old SDK release is needed: set $SESSIONCTL_TEST_OLD_SDK to a Python that has openai-agents 0.19.4"
-    if IN_CI:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not python or not Path(python).is_file():
+        absent("an old SDK release is needed: set $SESSIONCTL_TEST_OLD_SDK to a Python that has openai-agents 0.19.4")
+    return python
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pytest
+from absent import IN_CI
 from keeper import Keeper, Order, as_user
 
 START_S = 60
 """How long a server may take to answer; slow disks and a busy machine included."""
-
-IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
 # --- fixtures -----------------------------------------------------------------------------------

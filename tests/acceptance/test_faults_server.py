@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from absent import IN_CI
 from operating import wait_for
 from purged_servers import MIDDLE, STALE, Purged, PurgedMariadb, PurgedPostgres, report_of
 from servers import (
-    IN_CI,
     NotInstalled,
     OwnServer,
     fresh_mysql,
