@@ -25,7 +25,7 @@ def plan_purge(
     plan = plan_changes(
         store, selector, "purge", _deletions, min_idle=min_idle, named=named, spool_directory=spool_directory
     )
-    warnings = (*plan.header.warnings, *_old_writers(store.address, store.info()))
+    warnings = (*plan.header.warnings, *old_writers(store.address, store.info()))
     return replace(plan, header=replace(plan.header, warnings=warnings))
 
 
@@ -40,7 +40,7 @@ def _deletions(refs: Iterable[SessionRef]) -> Iterator[Step]:
         )
 
 
-def _old_writers(address: StoreAddress, info: StoreInfo) -> Iterator[str]:
+def old_writers(address: StoreAddress, info: StoreInfo) -> Iterator[str]:
     """A warning where the store's ``sdk`` key says that releases write there which lock no session."""
     oldest = address.options.get("sdk")
     if oldest and info.flavour == "SQLAlchemySession" and parse_release(oldest) < LOCKS_SESSIONS:

@@ -135,9 +135,19 @@ def _deletion(layout: Layout, indexes: Sequence[_Index], by: str | None) -> str:
     return f"foreign key cascade, items {found_by(followed, layout.messages.shown)}"
 
 
+def remedy(connection: Connection, layout: Layout) -> str:
+    """The statement that makes the index by which a session's items are found."""
+    return _remedy(layout.messages, _indexes(connection, layout.messages), mariadb=is_mariadb(connection))
+
+
+def quoted_table(table: TableFacts) -> str:
+    """The table as statements name it."""
+    return ".".join(_quoted(part) for part in (table.schema, table.name) if part)
+
+
 def _remedy(messages: TableFacts, indexes: Sequence[_Index], *, mariadb: bool) -> str:
     """The SDK's own index, made beside writers; one that is hidden is shown again."""
-    table = ".".join(_quoted(part) for part in (messages.schema, messages.name) if part)
+    table = quoted_table(messages)
     hidden = _serving(indexes, "session_id", hidden=True)
     if hidden:
         return f"ALTER TABLE {table} ALTER INDEX {_quoted(hidden)} {'NOT IGNORED' if mariadb else 'VISIBLE'}"

@@ -189,6 +189,13 @@ def _scans(
         )
 
 
+def remedy(connection: Connection, layout: Layout) -> str:
+    """The statement that makes the index by which a session's items are found."""
+    names = {"sessions": quoted(layout.sessions), "messages": quoted(layout.messages)}
+    _, messages = connection.execute(_TABLES, {"names": list(names.values())})
+    return _remedy(layout.messages, connection.execute(_INDEXES, names).all(), partitioned=messages.partitioned)
+
+
 def _remedy(messages: TableFacts, indexes: Sequence[Any], *, partitioned: bool) -> str:
     """The SDK's own index, made beside writers; one that was left unfinished is made anew."""
     for index in indexes:

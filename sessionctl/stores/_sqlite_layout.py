@@ -54,6 +54,26 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def index_ddl(layout: SqliteLayout, table: str) -> str:
+    """The statement for the index that the SDK would have made with ``table``."""
+    name, columns = f"idx_{table}_session_id", "session_id, id"
+    if layout.flavour == "SQLAlchemySession":
+        name, columns = f"idx_{table}_session_time", "session_id, created_at"
+    return f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({columns})"
+
+
+def index_columns(file: SqliteFile, table: str) -> dict[str, tuple[str, ...]]:
+    """The columns of each index of ``table`` that covers all of its rows."""
+    sql = (
+        "SELECT l.name, i.name FROM pragma_index_list(?) l JOIN pragma_index_info(l.name) i "
+        "WHERE NOT l.partial ORDER BY l.name, i.seqno"
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for index, column in file.rows(sql, (table,)):
+        found[index] = (*found.get(index, ()), column)
+    return found
+
+
 def read_layout(file: SqliteFile, address: StoreAddress) -> SqliteLayout:
     """Look at the file's schema. Raises StoreNotUnderstood saying what was found."""
     tables = {

@@ -16,7 +16,7 @@ from sessionctl.core.model import Preflight
 from sessionctl.core.plan import Totals
 from sessionctl.stores._preflight import Rates, Scan, found_by
 from sessionctl.stores._sqlite_file import SqliteFile
-from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
+from sessionctl.stores._sqlite_layout import SqliteLayout, index_ddl, quoted
 
 _RATES = Rates(rows=140_000, log_bytes=300e6, scanned=1.5e6)
 """Rows and octets of one DELETE by sorted rowid of a million items of 950 octets, on two cores with a fast disk;
@@ -85,15 +85,12 @@ def _span(file: SqliteFile, table: str) -> int:
 
 def _scan(file: SqliteFile, layout: SqliteLayout, table: str, planned: Totals) -> Scan:
     """``table`` has no index; to mend it, the one that the SDK would have made with the table."""
-    name, columns = f"idx_{table}_session_id", "session_id, id"
-    if layout.flavour == "SQLAlchemySession":
-        name, columns = f"idx_{table}_session_time", "session_id, created_at"
     return Scan(
         table=table,
         column="session_id",
         rows=_span(file, table),
         times=planned.sessions,
-        remedy=f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({columns})",
+        remedy=index_ddl(layout, table),
         blocks=True,
     )
 

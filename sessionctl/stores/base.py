@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.finding import Finding
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
     Capabilities,
@@ -202,6 +203,13 @@ class Store(ABC):
     def lag(self) -> Lag | None:
         """How far replicas are behind; None where this server does not show it. Cheap enough for every second."""
         return None
+
+    def findings(self, query: Query) -> Iterator[Finding]:  # noqa: ARG002
+        """What the store knows to be wrong with itself: schema, files, settings, rows; not what items say.
+
+        Only for a ``query`` of everything is looked for what costs a pass over the rows.
+        """
+        return iter(())
 
     @abstractmethod
     def preflight(self, query: Query, planned: Totals) -> Preflight:

@@ -9,7 +9,7 @@ index serves, and compare octets on top where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,16 +42,19 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.finding import Finding
 from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
+from sessionctl.stores._mysql_findings import findings
 from sessionctl.stores._mysql_layout import is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
+from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
 
@@ -77,7 +80,7 @@ _USAGE = text("""
 """)
 
 
-class Adapter(SqlStore):
+class Adapter(SqlFindings, SqlStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(
@@ -238,6 +241,9 @@ class Adapter(SqlStore):
             cursor.connection = None
             cursor._result.unbuffered_active = False  # noqa: SLF001
         connection.invalidate()
+
+    def _own_findings(self, connection: Connection) -> Iterator[Finding]:
+        return findings(connection, self._layout, self._messages)
 
     def usage(self) -> Usage:
         sessions, messages = self._layout.sessions, self._layout.messages

@@ -7,7 +7,7 @@ connections around between transactions does no harm. Reads run in READ ONLY tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -38,18 +38,21 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, TEXT, TIMESTAMP, inser
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.finding import Finding
 from sessionctl.core.model import Capabilities, Lag, Pace, Preflight, Recheck, Rewrite, Usage, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
+from sessionctl.stores._postgresql_findings import findings
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
+from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores.holds_table import TABLE
 
@@ -87,7 +90,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(SqlStore):
+class Adapter(SqlFindings, SqlStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(
@@ -206,6 +209,9 @@ class Adapter(SqlStore):
         values = self._item_values(lambda name: given.c[name], exact=exact)
         found = select(*values.values()).order_by(given.c.place)
         connection.execute(insert(self._messages).from_select(list(values), found))
+
+    def _own_findings(self, connection: Connection) -> Iterator[Finding]:
+        return findings(connection, self._layout, self._messages, self.address.options.get("timezone"))
 
     # --- ids and texts ------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionctl.core.address import StoreAddress
+from sessionctl.core.finding import Finding
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
     Capabilities,
@@ -47,6 +48,7 @@ from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
+from sessionctl.stores._sqlite_findings import findings
 from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
@@ -200,6 +202,9 @@ class Adapter(HoldsInFile):
         sql, params = self._rows_of(query, ids, Order.PHYSICAL, None, None, want, whole=whole)
         looking = (sql, [*params, 0, 0] if whole else params)
         return preflight(self._file, self._layout, looking, planned, named=not whole)
+
+    def findings(self, query: Query) -> Iterator[Finding]:
+        return findings(self._file, self._layout, whole=query == Query())
 
     def recorded_usage(self, session_id: str | None = None) -> RecordedUsage | None:
         return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None

@@ -1,0 +1,121 @@
+"""Look for what is wrong with stores and their sessions.
+
+The sessions that the selectors choose are read item by item. What costs a pass over a whole store beyond them
+is looked for only where all of it is meant, so that a selection limits the reading.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sessionctl.core.diagnosis import Diagnosis
+from sessionctl.core.finding import Finding, gravest_first
+from sessionctl.core.model import Effect, Order, SessionRef
+from sessionctl.core.payload import read_item
+from sessionctl.core.plan import AHEAD_BY
+from sessionctl.core.selector import Selector
+from sessionctl.operations.purge import old_writers
+from sessionctl.operations.selecting import select
+from sessionctl.stores.base import Store
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosed:
+    """What was found in one store, gravest first, and how many sessions were read for it."""
+
+    store: str
+    sessions: int
+    findings: tuple[Finding, ...]
+
+
+class Places:
+    """Remembers in which store each session was met; told of several stores, one after the other."""
+
+    def __init__(self) -> None:
+        self._store_of: dict[int, int] = {}
+        self._labels: list[str] = []
+        self._twice: dict[str, tuple[str, str]] = {}
+        self._count = 0
+
+    def enter(self, label: str) -> Callable[[SessionRef], None]:
+        """What notes the sessions of the next store."""
+        number = len(self._labels)
+        self._labels.append(label)
+
+        def note(ref: SessionRef) -> None:
+            before = self._store_of.setdefault(hash(ref.id), number)  # of millions of ids only the hashes are kept
+            if before != number:
+                self._count += 1
+                if len(self._twice) < EXAMPLES:
+                    self._twice[ref.id] = (self._labels[before], label)
+
+        return note
+
+    def findings(self) -> Iterator[Finding]:
+        if self._twice:
+            first, second = next(iter(self._twice.values()))
+            detail = f"the first of them in {first} and {second}"
+            yield Finding(kind="two_stores", count=self._count, examples=tuple(self._twice), detail=detail)
+
+
+def diagnose(store: Store, selector: Selector, note: Callable[[SessionRef], None] = lambda _: None) -> Diagnosed:
+    """What is wrong with ``store`` and the sessions that ``selector`` chooses; ``note`` is told of each of them."""
+    now = store.now()
+    seen = _Seen()
+    for ref in select(store, selector, now=now, order=Order.PHYSICAL):
+        note(ref)
+        diagnosis = Diagnosis(now)
+        for item in store.items(ref.id):
+            diagnosis.see(read_item(item.text), item)
+        seen.add(ref.id, diagnosis.found())
+    found = [*seen.findings(), *_of_any_store(store), *store.findings(selector.resolve(now))]
+    return Diagnosed(store=str(store.address), sessions=seen.sessions, findings=tuple(sorted(found, key=gravest_first)))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The findings of sessions, added up by class."""
+
+    sessions: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, session_id: str, found: Counter[str]) -> None:
+        self.sessions += 1
+        self.counts.update(found)
+        for kind in found:
+            if len(self.examples[kind]) < EXAMPLES:
+                self.examples[kind].append(session_id)
+
+    def findings(self) -> Iterator[Finding]:
+        for kind, count in self.counts.items():
+            yield Finding(kind=kind, count=count, examples=tuple(self.examples[kind]))
+
+
+def _of_any_store(store: Store) -> Iterator[Finding]:
+    """What every kind of store tells of itself; a check is a line or a function."""
+    info, census = store.info(), store.census(store.now() + AHEAD_BY)
+    if census.ahead:
+        yield Finding(kind="future_stamps", count=census.ahead)
+    if info.frozen:
+        yield Finding(kind="unknown_layout", detail=info.frozen)
+    hanging = [hazard for hazard in info.hazards if hazard.effect is not Effect.UNTOUCHED]
+    if hanging:
+        told = "; ".join(f"{hazard.what} {hazard.effect}" for hazard in hanging[:EXAMPLES])
+        yield Finding(kind="foreign_rows", count=len(hanging), detail=told)
+    for sentence in old_writers(store.address, info):
+        yield Finding(kind="old_sdk", detail=sentence)
+
+
+def grave(findings: Iterable[Finding]) -> bool:
+    """Is any of them more than a note?"""
+    return any(finding.severity != "note" for finding in findings)
+
+
+def all_findings(parts: Sequence[Diagnosed], places: Places) -> list[Finding]:
+    """Of all stores, and of what only several together show."""
+    return [*places.findings(), *(finding for part in parts for finding in part.findings)]

@@ -1,0 +1,93 @@
+"""What a SQLite file knows to be wrong with itself. A check is a function, or a line of ``_OF_ROWS``."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from sessionctl.core.finding import Finding
+from sessionctl.core.units import format_size
+from sessionctl.stores._findings import of_rows
+from sessionctl.stores._sqlite_file import SqliteFile
+from sessionctl.stores._sqlite_layout import SqliteLayout, index_columns, index_ddl, quoted
+from sessionctl.stores._sqlite_values import text
+
+_LARGE_LOG = 64 * 2**20
+_MUCH_FREE, _FREE_SHARE = 16 * 2**20, 0.25
+_WITHOUT_SESSION = "FROM {} o WHERE NOT EXISTS (SELECT 1 FROM {{sessions}} s WHERE s.session_id = o.session_id)"
+_OF_ROWS = (
+    ("orphan_items", None, _WITHOUT_SESSION.format("{messages}")),
+    (
+        "empty_session",
+        None,
+        "FROM {sessions} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.session_id = o.session_id)",
+    ),
+    (
+        "unstructured_items",
+        "message_structure",
+        "FROM {messages} o WHERE id NOT IN (SELECT message_id FROM {structure})",
+    ),
+    (
+        "dangling_structure",
+        "message_structure",
+        "FROM {structure} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.id = o.message_id)",
+    ),
+    ("dangling_usage", "turn_usage", _WITHOUT_SESSION.format("turn_usage")),
+)
+"""Class, the table it needs beyond the SDK's two, and the rows, each a session's."""
+
+
+def findings(file: SqliteFile, layout: SqliteLayout, *, whole: bool) -> Iterator[Finding]:
+    """``whole``: those too that cost a pass over the rows."""
+    yield from _indexes(file, layout)
+    yield from _space(file)
+    yield from _permissions(file.path)
+    if whole:
+        yield from _rows(file, layout)
+
+
+def _rows(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
+    tables = {"sessions": layout.sessions, "messages": layout.messages, "structure": "message_structure"}
+    names = {role: quoted(table) for role, table in tables.items()}
+    for kind, needs, rows in _OF_ROWS:
+        if needs is None or needs in layout.advanced:
+            found = file.rows(f"SELECT o.session_id, count(*) {rows.format(**names)} GROUP BY o.session_id")
+            yield from of_rows(kind, ((text(session_id), number) for session_id, number in found))
+
+
+def _indexes(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
+    table, columns = layout.messages, index_columns(file, layout.messages)
+    if not any(index[:1] == ("session_id",) for index in columns.values()):
+        detail = f"table {table}; writers wait while it is made"
+        yield Finding(kind="missing_index", detail=detail, fix=index_ddl(layout, table))
+    by_id, by_time = f"idx_{table}_session_id", f"idx_{table}_session_time"
+    if columns.get(by_id) == ("session_id", "created_at"):
+        made_anew = f"CREATE INDEX {quoted(by_id)} ON {quoted(table)} (session_id, id)"
+        fix = f"BEGIN IMMEDIATE; DROP INDEX {quoted(by_id)}; {made_anew}; COMMIT"
+        yield Finding(kind="legacy_index", detail=f"{by_id}; writers wait while it is made anew", fix=fix)
+    if by_id in columns and by_time in columns:
+        yield Finding(kind="mixed_layouts", detail=f"SQLiteSession made {by_id}, SQLAlchemySession {by_time}")
+
+
+def _space(file: SqliteFile) -> Iterator[Finding]:
+    path = shlex.quote(str(file.path))
+    size, log = file.sizes()
+    if log > _LARGE_LOG:
+        fix = f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+        yield Finding(kind="large_log", detail=f"{format_size(log)} beside a file of {format_size(size)}", fix=fix)
+    free, pages, page = file.row(
+        "SELECT freelist_count, page_count, page_size FROM pragma_freelist_count, pragma_page_count, pragma_page_size"
+    )
+    if free * page > _MUCH_FREE and free > _FREE_SHARE * pages:
+        detail = f"{format_size(free * page)} of {format_size(pages * page)}; all writers wait for a vacuum"
+        yield Finding(kind="free_pages", count=free, detail=detail, fix=f"sqlite3 {path} VACUUM")
+
+
+def _permissions(path: Path) -> Iterator[Finding]:
+    there = [each for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")) if each.exists()]
+    if any(each.stat().st_mode & stat.S_IROTH for each in there):
+        names = " ".join(shlex.quote(str(each)) for each in there)
+        detail = f"mode {stat.S_IMODE(path.stat().st_mode):04o}"
+        yield Finding(kind="open_permissions", detail=detail, fix=f"chmod o-rwx {names}")
