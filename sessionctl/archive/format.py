@@ -1,4 +1,4 @@
-"""The archive format ``sessionctl-archive/1``: its documentation and its only implementation.
+"""The archive formats ``sessionctl-archive/1`` and ``/2``: their documentation and only implementation.
 
 A file is UTF-8 JSON Lines, every line ended by LF, compressed as a whole by zstd, by gzip or not at all;
 the manifest is a frame (a gzip member) of its own, so that it can be read from the end. In this order:
@@ -16,6 +16,11 @@ the manifest is a frame (a gzip member) of its own, so that it can be read from 
 
 3. the manifest: ``{"manifest": {"sessions", "items", "bytes", "sha256"}}``, with SHA-256 over the header and
    all ``end`` lines, each of which vouches for its session. A file without it is truncated.
+
+Version 2 is the same but for two things: the header's ``sessionctl_archive`` is 2, and the line of a session may
+end in ``"part": [[key, text], …]``. Then the session is not whole: a run took the items that follow out of it, and
+the ``extras`` that go with them, and left all else in the store. The items whose keys are listed it did not remove
+but put that text in place of theirs. Archives without parts are of version 1, which every release reads.
 
 Lines are written without spaces between the tokens and in ASCII but for ``data``; what each field means
 is told by ``core.record``. No line is longer than ``MAX_LINE`` octets.
@@ -38,7 +43,8 @@ from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 from sessionctl.core.units import format_size, format_time, parse_time
 from sessionctl.errors import ItemTooLarge
 
-VERSION = 1
+_WHOLE, _PARTS = 1, 2
+"""The versions: of whole sessions only, and with parts of sessions."""
 MAX_LINE = 256 * 1024 * 1024
 _BLOCK = 512 * 1024
 """Characters of items encoded at once."""
@@ -58,7 +64,7 @@ class Header:
 
     ``segment`` counts the files of a run from 1. ``store`` is the masked address, ``selectors`` the selection
     in sentences, ``zone`` the one in which the store's naive stamps were read (None: they are UTC), ``sdk`` the
-    oldest SDK release writing there, where it is known.
+    oldest SDK release writing there, where it is known. ``parts``: there may be parts of sessions in it.
     """
 
     run_id: str
@@ -73,10 +79,14 @@ class Header:
     zone: str | None = None
     selectors: tuple[str, ...] = ()
     reason: str | None = None
+    parts: bool = False
 
     def numbered(self, segment: int, created_at: datetime) -> Header:
         """The same for another segment of the run."""
         return replace(self, segment=segment, created_at=created_at)
+
+
+_TOLD = tuple(field.name for field in fields(Header) if field.name != "parts")
 
 
 class Counts(NamedTuple):
@@ -118,8 +128,8 @@ class Manifest(NamedTuple):
 
 
 def encode_header(header: Header) -> bytes:
-    record = {field.name: getattr(header, field.name) for field in fields(header)}
-    return _line({_NAMELY: VERSION, **record, "created_at": format_time(header.created_at)})
+    record = {name: getattr(header, name) for name in _TOLD}
+    return _line({_NAMELY: _PARTS if header.parts else _WHOLE, **record, "created_at": format_time(header.created_at)})
 
 
 def encode_session(session: SessionRecord) -> bytes:
@@ -132,7 +142,8 @@ def encode_session(session: SessionRecord) -> bytes:
         told += f',"updated_at":{_quote(stamps.updated_at)}'
     extras = _to_json(dict(session.extras)) if session.extras else "{}"
     names = f'"session":{_quote(session.id)},"version":{_quote(session.version)}'
-    return f'{{{names},"stamps":{{{told}}},"extras":{extras}}}\n'.encode()
+    part = "" if session.part is None else f',"part":{_to_json(list(session.part.items()))}'
+    return f'{{{names},"stamps":{{{told}}},"extras":{extras}{part}}}\n'.encode()
 
 
 def encode_end(end: End) -> bytes:
@@ -225,12 +236,12 @@ def decode_header(line: bytes) -> Header:
     if _NAMELY not in record:
         raise Malformed("this is not a sessionctl archive")
     version = record.pop(_NAMELY)
-    if version != VERSION or isinstance(version, bool):
-        raise Malformed(f"its format is version {version!r}, this release reads {VERSION}")
-    known = {field.name for field in fields(Header)}
+    if version not in (_WHOLE, _PARTS) or isinstance(version, bool):
+        raise Malformed(f"its format is version {version!r}, this release reads {_WHOLE} and {_PARTS}")
     try:
-        told: dict[str, Any] = {name: record[name] for name in known}
-        header = Header(**told | {"created_at": parse_time(told["created_at"]), "selectors": tuple(told["selectors"])})
+        told: dict[str, Any] = {name: record[name] for name in _TOLD}
+        read = {"created_at": parse_time(told["created_at"]), "selectors": tuple(told["selectors"])}
+        header = Header(**told | read, parts=version == _PARTS)
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed(f"the header is incomplete or wrong: {error}") from None
     texts = (header.run_id, header.tool, header.command, header.store, header.kind, header.flavour, *header.selectors)
@@ -249,7 +260,7 @@ def decode_session(line: bytes) -> SessionRecord:
     record = _object(line)
     stamps = record.get("stamps")
     if (
-        record.keys() != {"session", "version", "stamps", "extras"}
+        record.keys() - {"part"} != {"session", "version", "stamps", "extras"}
         or not isinstance(stamps, dict)
         or not isinstance(record["extras"], dict)
         or not {"created", "updated"} <= stamps.keys() <= {"created", "updated", "created_at", "updated_at"}
@@ -258,8 +269,22 @@ def decode_session(line: bytes) -> SessionRecord:
     ):
         raise Malformed("the line of a session is malformed")
     return SessionRecord(
-        id=record["session"], version=record["version"], stamps=Stamps(**stamps), extras=record["extras"]
+        id=record["session"],
+        version=record["version"],
+        stamps=Stamps(**stamps),
+        extras=record["extras"],
+        part=_part(record["part"]) if "part" in record else None,
     )
+
+
+def _part(told: object) -> dict[int, str]:
+    try:
+        part = {key: text for key, text in told}  # type: ignore[attr-defined]  # noqa: C416 - one may be no pair
+    except (TypeError, ValueError):
+        raise Malformed("the line of a session is malformed") from None
+    if not all(type(key) is int and isinstance(text, str) for key, text in part.items()):
+        raise Malformed("the line of a session is malformed")
+    return part
 
 
 def decode_item(line: bytes) -> StoredItem:

@@ -16,6 +16,7 @@ _WORDS = {
     Case.FRONT: "in front",
     Case.ALREADY: "there now",
     Case.REFUSED: "refused",
+    Case.GONE: "gone",
     Case.KEPT: "not taken",
     Case.UNFIT: "failed",
 }

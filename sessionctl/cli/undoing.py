@@ -140,6 +140,7 @@ def _report(
     errand: Errand, out: Output, run: Run, undone: Tally, stopped: Stopped, run_id: str | None, began: float,
     *, left: int = 0, error: SessionctlError | None = None, signal: int | None = None,
 ) -> int:  # fmt: skip
+    refused = undone.by_case[Case.REFUSED].sessions + undone.by_case[Case.GONE].sessions
     report = Report(
         command="undo",
         store=run.store,
@@ -150,14 +151,14 @@ def _report(
         removed=Totals(),
         restored=undone.restored,
         skipped={
-            Outcome.CHANGED: undone.by_case[Case.REFUSED].sessions,
+            Outcome.CHANGED: refused,
             Outcome.FAILED: undone.by_case[Case.UNFIT].sessions,
         },
         remaining=left,
         stopped=stopped,
         elapsed_s=time.monotonic() - began,
         archive=run.archive,
-        named_skipped=undone.by_case[Case.REFUSED].sessions,
+        named_skipped=refused,
         error=(error.message, error.exit_code) if error else None,
         signal=signal,
     )
@@ -170,7 +171,14 @@ def _report(
         if errand.consent.dry_run:
             out.note("dry run: nothing was changed")
     else:
-        out.json(report.to_json() | {"undoes": run.run_id, "refused": undone.refused})
+        out.json(
+            report.to_json()
+            | {
+                "undoes": run.run_id,
+                "refused": undone.refused,
+                "left_out": {"items": undone.left_out},
+            }
+        )
     return report.exit_code
 
 
@@ -178,6 +186,7 @@ _WHY = {
     Case.FRONT: "begun anew since; the items go before the new ones",
     Case.ALREADY: "they were not away, or are back",
     Case.REFUSED: "other items are in their place",
+    Case.GONE: "the sessions that they were taken from are gone, or were begun anew",
     Case.UNFIT: "the database refused them",
     Case.KEPT: "archived, but not removed by the run, or back by an earlier undo",
 }
@@ -188,3 +197,5 @@ def _show(out: Output, run: Run, undone: Tally, *, to_stderr: bool = False) -> N
     out.line(f"undo of {run.command} {run.run_id} in {run.store}", console=console)
     out.line(f"  archive     {run.archive}", console=console)
     show_tally(out, undone, console, _WHY)
+    if undone.left_out:
+        out.line(f"  left alone  {undone.left_out:,} items whose text was replaced again since", console=console)

@@ -320,6 +320,12 @@ class Onto(Enum):
     """Nothing: there must be no such session, and no items under its id."""
     FRONT = auto()
     """Newer items only: what is put goes in front of them, and the session gets its old ``created_at`` back."""
+    AMONG = auto()
+    """The very session that it is a part of (``SessionRecord.part``), begun when that was: each item goes to its key.
+
+    The items whose text was replaced must have that very text still, the keys of the others must be free; the
+    session's row stays as it is.
+    """
 
 
 class Conflict(StrEnum):
@@ -332,7 +338,7 @@ class Conflict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """Put a whole session into the store: CHANGED where what is there does not allow it.
+    """Put a session, or a part of one, into the store: CHANGED where what is there does not allow it.
 
     ``exact``: it comes from this very store, so keys and stamps are written as they were. Otherwise the
     items get new keys in their order, and stamps follow the instants in the store's own form.

@@ -46,12 +46,17 @@ class SessionRecord:
 
     ``extras`` are what a backend keeps beyond sessions and items, as JSON values by the backend's own names:
     rows of further tables (Advanced: structure, usage, reservations, generation), a time to live.
+
+    ``part`` is None for a whole session. Else it stayed, and a run only took items out of it: the items beside
+    this record, with those of the ``extras`` that went along. Of the items whose keys are in ``part`` it left
+    the row and put the text there in place of theirs.
     """
 
     id: str
     version: str
     stamps: Stamps
     extras: Mapping[str, Any] = field(default_factory=dict)
+    part: Mapping[int, str] | None = None
 
 
 class WholeSession(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable
 
-from sessionctl.core.model import Span
+from sessionctl.core.model import Rewrite, Span
 
 
 def spans(keys: Iterable[int], remove: Collection[int]) -> tuple[Span, ...]:
@@ -24,3 +25,17 @@ def spans(keys: Iterable[int], remove: Collection[int]) -> tuple[Span, ...]:
             found.append(Span(key, key, 1))
             inside = True
     return tuple(found)
+
+
+def touches(rewrite: Rewrite) -> Callable[[object], bool]:
+    """Does the change remove or replace the item of this key?"""
+    ordered = sorted(rewrite.remove)
+    firsts, replaced = [span.first for span in ordered], {key for key, _ in rewrite.replace}
+
+    def is_touched(key: object) -> bool:
+        if not isinstance(key, int):
+            return False
+        place = bisect_right(firsts, key) - 1
+        return key in replaced or (place >= 0 and key <= ordered[place].last)
+
+    return is_touched

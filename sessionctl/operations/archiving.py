@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -96,12 +96,12 @@ def archiving_of(store: Store, address: str, header: PlanHeader, run: Run, ledge
     if "://" not in address:
         address = str(Path(address).absolute())  # undo may come from another directory
     check_space(address, header.planned.bytes // _PACKED)
-    archive = RunArchive(address, header_of(store, run))
+    archive = RunArchive(address, header_of(store, run, parts=bool(header.terms)))
     return Archiving(open_store(store.address), archive, ledger, run, address)
 
 
-def header_of(store: Store, run: Run) -> Header:
-    """What an archive made by ``run`` says of itself."""
+def header_of(store: Store, run: Run, *, parts: bool = False) -> Header:
+    """What an archive made by ``run`` says of itself; ``parts``: it may take items out of sessions that stay."""
     from sessionctl.archive.format import Header
 
     info = store.info()
@@ -109,6 +109,7 @@ def header_of(store: Store, run: Run) -> Header:
         run_id=run.run_id, created_at=datetime.now(UTC), tool=__version__, sdk=store.address.options.get("sdk"),
         command=run.command, store=store.address.recorded, kind=info.kind, flavour=info.flavour,
         zone=store.address.options.get("timezone"), selectors=run.criteria, reason=run.reason,
+        parts=parts,
     )  # fmt: skip
 
 
@@ -219,20 +220,26 @@ class Archiving:
             unfit = [step for step in some if step.session_id in self._unfit]
             portion.lost += [Lost(step, Outcome.FAILED, self._unfit[step.session_id]) for step in unfit]
             expected = {step.session_id: step for step in some if step.session_id not in self._unfit}
-            for whole in self._reader.whole(list(expected)):
+            for whole in self._read(expected.values()):
                 step = expected.pop(whole.session.id)
-                if whole.session.version != step.version:
+                if step.rewrite is None and whole.session.version != step.version:
                     portion.lost.append(Lost(step, Outcome.CHANGED))
                     continue
                 writer = writer or unsealed.enter_context(self._archive.segment())
-                self._add(writer, whole)
-                covered.append(step)
+                items = self._add(writer, whole)
+                covered.append(step if step.rewrite is None or items == step.rewrite.rows else _never(step))
             portion.lost += [Lost(step, Outcome.MISSING) for step in expected.values()]
         return portion, writer
 
-    def _add(self, writer: SegmentWriter, whole: WholeSession) -> None:
+    def _read(self, steps: Iterable[Step]) -> Iterator[WholeSession]:
+        """What the steps take, of those sessions that are there."""
+        whole = [step.session_id for step in steps if step.rewrite is None]
+        return chain(self._reader.whole(whole), self._reader.taken([step.rewrite for step in steps if step.rewrite]))
+
+    def _add(self, writer: SegmentWriter, whole: WholeSession) -> int:
+        """How many items it has."""
         try:
-            writer.add(whole.session, whole.items)
+            return writer.add(whole.session, whole.items).items
         except ItemTooLarge as error:
             self._unfit[whole.session.id] = error.message
             raise
@@ -247,3 +254,11 @@ class Archiving:
             run_id=self._run.run_id, number=self._number, name=sealed.name, sessions=sealed.counts.sessions,
             items=sealed.counts.items, bytes=sealed.counts.bytes, sha256=sealed.sha256, sealed_at=datetime.now(UTC),
         )  # fmt: skip
+
+
+def _never(step: Step) -> Step:
+    """The step for a session that lacks some of its items already: the store must not make it, even if they come back.
+
+    No session is at this version, so that the store finds it changed and it is recorded as kept.
+    """
+    return replace(step, rewrite=step.rewrite and replace(step.rewrite, version=""))

@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sessionctl.archive.places import Place, place
-from sessionctl.core.record import StoredItem, instant
+from sessionctl.core.record import SessionRecord, StoredItem, instant
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, RunUnderWay, UsageError
 from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.operations.parts import place_part
 from sessionctl.operations.put_back import Case, Placing, Whole, portions
 from sessionctl.stores.base import Store
 
@@ -27,11 +28,25 @@ def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing
     """These sessions of ``segment``, in their order, with their cases at this moment."""
     kept = frozenset((*segment.kept, *segment.returned))
     looked_for = [session.id for session, _ in some if session.id not in kept]
-    there = {whole.session.id: tuple(whole.items) for whole in store.whole(looked_for)}
+    there: dict[str, Whole] = {
+        whole.session.id: (whole.session, tuple(whole.items)) for whole in store.whole(looked_for)
+    }
     return [
-        Placing(session, items, Case.KEPT if session.id in kept else _case(items, there.get(session.id)))
+        Placing(session, items, Case.KEPT)
+        if session.id in kept
+        else _placing(session, items, there.get(session.id, (None, None)))
         for session, items in some
     ]
+
+
+def _placing(
+    session: SessionRecord,
+    items: tuple[StoredItem, ...],
+    there: tuple[SessionRecord, tuple[StoredItem, ...]] | tuple[None, None],
+) -> Placing:
+    if session.part is None:
+        return Placing(session, items, _case(items, there[1]))
+    return place_part(session, items, *there)
 
 
 def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None) -> Case:
@@ -54,7 +69,8 @@ def _told(items: Iterable[StoredItem]) -> list[tuple[object, str]]:
 
 def cases_anew(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing]:
     """The same for sessions that could not be put as they were: their keys may be those of other rows by now."""
-    return [replace(placing, exact=placing.case is not Case.BACK) for placing in cases(store, some, segment)]
+    placings = cases(store, some, segment)
+    return [p if p.session.part is not None else replace(p, exact=p.case is not Case.BACK) for p in placings]
 
 
 def settle(store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment]) -> tuple[Segment, ...]:

@@ -42,6 +42,7 @@ class Case(StrEnum):
     FRONT = "put in front of newer items"
     ALREADY = "there already"
     KEPT = "not removed by the run"
+    GONE = "its session is gone"
     REFUSED = "refused"
     UNFIT = "cannot be stored there"
 
@@ -53,7 +54,10 @@ class Case(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """One archived session and its case; ``exact`` as in ``Put``. ``left_out``: items that have no place there."""
+    """One archived session, or what is left to put back of a part, and its case; ``exact`` as in ``Put``.
+
+    ``left_out``: items that have no place there.
+    """
 
     session: SessionRecord
     items: tuple[StoredItem, ...]
@@ -64,6 +68,7 @@ class Placing:
     @property
     def put(self) -> Put:
         onto = Onto.FRONT if self.case is Case.FRONT else Onto.ABSENT
+        onto = onto if self.session.part is None else Onto.AMONG
         return Put(session=self.session, items=self.items, onto=onto, exact=self.exact)
 
     @property
@@ -98,7 +103,7 @@ class Tally:
         self.by_case[placing.case] += placing.totals
         if placing.case.is_writing:
             self.left_out += placing.left_out
-        if placing.case in (Case.REFUSED, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
+        if placing.case in (Case.REFUSED, Case.GONE, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
             self.refused.append(placing.session.id)
 
 

@@ -21,7 +21,7 @@ from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.selector import Query, Selector
-from sessionctl.errors import GuardRefused
+from sessionctl.errors import GuardRefused, UsageError
 from sessionctl.operations.archives import reference
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
 from sessionctl.operations.selecting import group_of, most_recent
@@ -56,7 +56,13 @@ class Source:
             with ArchiveReader(file) as reader:
                 header = reader.header
             for some in portions(file, self._may_be_selected):
-                yield header, [(session, items) for session, items in some if self._selects(session, items)]
+                selected = [(session, items) for session, items in some if self._selects(session, items)]
+                if any(session.part is not None for session, _ in selected):
+                    raise UsageError(
+                        f"{file} holds items that were taken out of sessions which stayed, no whole sessions",
+                        hint=f"sessionctl undo {header.run_id} puts them back; sessionctl archive show reads them",
+                    )
+                yield header, selected
 
     def split(self, ids: Collection[str]) -> tuple[Source, Source]:
         """Those that go to ``ids``, and the others."""

@@ -6,11 +6,12 @@ from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, literal, literal_column, or_, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from sessionctl.core.model import Outcome, Rewrite, Span
+from sessionctl.core.model import Onto, Outcome, Put, Rewrite, Span
 from sessionctl.stores._sql import Expression
 from sessionctl.stores._sql_values import chunked
 from sessionctl.stores._sql_whole import SqlWholeStore
@@ -94,6 +95,26 @@ class SqlRewriter(SqlWholeStore):
         rows = connection.execute(select(m.id, m.message_data).where(m.id.in_(list(texts)))) if texts else ()
         return set(found) == set(texts) and all(texts[key] == text for key, text in rows)
 
+    def _put_rows(self, connection: Connection, put: Put) -> Outcome:
+        return self._put_among(connection, put) if put.onto is Onto.AMONG else super()._put_rows(connection, put)
+
+    def _put_among(self, connection: Connection, put: Put) -> Outcome:
+        s, m, instead = self._sessions.c, self._messages.c, put.session.part or {}
+        begun = select(self._stamp_text(s.created_at, s.created_at.info["facts"].clock))
+        locked = begun.where(self._is_exactly_any(s.session_id, [put.session_id])).with_for_update()
+        if connection.execute(locked).scalar() != put.session.stamps.created:
+            return Outcome.CHANGED
+        replaced = {item.key: item.text for item in put.items if isinstance(item.key, int) and item.key in instead}
+        for key, text in replaced.items():
+            is_ours = self._id_key(m.message_data) == self._id_value(instead[key])
+            changed = update(self._messages).where(m.id == key, m.session_id == put.session_id, is_ours)
+            if connection.execute(changed.values(self._text_values(literal(text)))).rowcount != 1:
+                return Outcome.CHANGED
+        others = tuple(item for item in put.items if item.key not in replaced)
+        if not self._has_given(connection, [item.key for item in others]):
+            return Outcome.CHANGED
+        return self._put_items(connection, replace(put, items=others))
+
     # --- looking ------------------------------------------------------------------------------
 
     def _keys_in(self, connection: Connection, rewrites: Sequence[Rewrite]) -> Keys:
@@ -136,8 +157,7 @@ class SqlRewriter(SqlWholeStore):
             return
         if not self._is_storable("".join(texts.values())):
             raise Refused
-        # The stamp is named, or a column that MySQL keeps up to date by itself would move.
-        values = {"message_data": bindparam("b_text"), "created_at": m.created_at}
+        values = self._text_values(bindparam("b_text"))
         changed = update(self._messages).where(m.id == bindparam("b_key")).values(values)
         connection.execute(changed, [{"b_key": key, "b_text": text} for key, text in texts.items()])
         # A server that is not strict cuts texts to what the column holds, and a trigger may keep the old ones.
@@ -145,6 +165,10 @@ class SqlRewriter(SqlWholeStore):
             stored = select(m.id, m.message_data).where(m.id.in_(some))
             if {row.id: row.message_data for row in connection.execute(stored)} != {key: texts[key] for key in some}:
                 raise Refused
+
+    def _text_values(self, text: Expression) -> dict[str, Expression]:
+        """The stamp is named too, or a column that MySQL keeps up to date by itself would move."""
+        return {"message_data": text, "created_at": self._messages.c.created_at.expression}
 
 
 def _touched(rewrite: Rewrite) -> list[Span]:

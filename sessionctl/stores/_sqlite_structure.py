@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sessionctl.core.model import RecordedUsage, Span
+from sessionctl.core.model import RecordedUsage, Rewrite, Span
 from sessionctl.core.record import StoredItem
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import quoted
@@ -149,6 +149,83 @@ def forget(connection: sqlite3.Connection, tables: frozenset[str], session_id: s
         connection.execute(f"DELETE FROM turn_usage {_EMPTY_TURNS}", (me, first, last))
     held = f"SELECT count(DISTINCT message_id) FROM message_structure {_MINE} AND message_id BETWEEN ? AND ?"
     return int(connection.execute(held, values).fetchone()[0])
+
+
+def taken(extras: Mapping[str, Sequence[Any]], rewrite: Rewrite) -> dict[str, Sequence[Any]]:
+    """Of a session's rows: those that ``forget`` deletes and those that ``reclassify`` changes."""
+    structure, replaced = extras.get(STRUCTURE, ()), {key for key, _ in rewrite.replace}
+    gone = {
+        row["id"]: row
+        for row in structure
+        if row["branch_id"] == _MAIN and any(span.first <= row["message_id"] <= span.last for span in rewrite.remove)
+    }
+    left = {row["user_turn_number"] for row in structure if row["branch_id"] == _MAIN and row["id"] not in gone}
+    turns = {row["user_turn_number"] for row in gone.values() if row["user_turn_number"] is not None}
+    usage = [
+        row
+        for row in extras.get("turn_usage", ())
+        if turns and row["branch_id"] == _MAIN and min(turns) <= row["user_turn_number"] <= max(turns)
+    ]
+    return {
+        STRUCTURE: [row for row in structure if row["id"] in gone or row["message_id"] in replaced],
+        "turn_usage": [row for row in usage if row["user_turn_number"] not in left],
+    }
+
+
+def put_among(
+    connection: sqlite3.Connection, session_id: str, extras: Mapping[str, Sequence[Any]], keys: Collection[Any]
+) -> None:
+    """Write the rows of ``extras`` that were ``taken``; of items that are there still, if they are among ``keys``."""
+    there = f"SELECT id FROM message_structure {_MINE}"
+    known = {row[0] for row in connection.execute(there, (bound(session_id),))}
+    structure = extras.get(STRUCTURE, ())
+    for row in structure:
+        if row["id"] in known and row["message_id"] in keys:
+            connection.execute(
+                "UPDATE message_structure SET message_type = ?, tool_name = ? WHERE id = ?",
+                (row["message_type"], row["tool_name"], row["id"]),
+            )
+    back = [row for row in structure if row["id"] not in known]
+    if back:
+        _make_room(connection, session_id, back)
+    _insert(connection, STRUCTURE, session_id, back)
+    _insert(connection, "turn_usage", session_id, extras.get("turn_usage", ()))
+
+
+def _make_room(connection: sqlite3.Connection, session_id: str, back: Sequence[Mapping[str, Any]]) -> None:
+    """Rows that were written after ``back`` was taken from the end have its numbers by now: they move behind it.
+
+    Newer rows have larger ids. Turns taken out of the middle, or the head, gave no number to others.
+    """
+    me, newest = bound(session_id), max(row["id"] for row in back)
+    on_main = f"{_MINE} AND branch_id = '{_MAIN}'"
+    last_place, last_turn = (max(row[name] or 0 for row in back) for name in ("sequence_number", "user_turn_number"))
+    asked = (
+        "SELECT min(sequence_number), min(user_turn_number), "
+        "min(CASE WHEN message_type = 'user' THEN user_turn_number END) "
+        f"FROM message_structure {on_main} AND id > ?"
+    )
+    place, turn, begun = connection.execute(asked, (me, newest)).fetchone()
+    if place is None:
+        return
+    before = f"SELECT coalesce(max(user_turn_number), 0) FROM message_structure {on_main} AND id < ?"
+    turns = 0
+    if (turn or 0) < last_turn or (begun is not None and begun <= last_turn):
+        turns = last_turn - connection.execute(before, (me, min(row["id"] for row in back))).fetchone()[0]
+    moving = (
+        "UPDATE message_structure SET sequence_number = sequence_number + ?, user_turn_number = user_turn_number + ?, "
+        f"branch_turn_number = branch_turn_number + ? {on_main} AND id > ?"
+    )
+    connection.execute(moving, (max(0, last_place - place + 1), turns, turns, me, newest))
+    if turns:
+        later = f"{on_main} AND user_turn_number > ?"
+        # Through negative numbers, as in _move_behind.
+        connection.execute(
+            f"UPDATE turn_usage SET user_turn_number = -(user_turn_number + ?) {later}", (turns, me, last_turn - turns)
+        )
+        connection.execute(
+            f"UPDATE turn_usage SET user_turn_number = -user_turn_number {on_main} AND user_turn_number < 0", (me,)
+        )
 
 
 def reclassify(connection: sqlite3.Connection, session_id: str, key: int, data: str) -> None:

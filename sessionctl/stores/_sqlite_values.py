@@ -69,6 +69,14 @@ def parse(stored: Any) -> datetime | None:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def known(stored: Any) -> datetime:
+    """The same of SQLite's own clock."""
+    value = parse(stored)
+    if value is None:
+        raise TypeError("SQLite's own clock gave no time")
+    return value
+
+
 def text(stored: Any) -> str:
     """The stored text; what was stored as a BLOB or a number by others is read as text."""
     return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)

@@ -9,7 +9,7 @@ from typing import Any
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
-from sessionctl.stores._sqlite_structure import STRUCTURE, copy, only_main, put_back, write_anew
+from sessionctl.stores._sqlite_structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores._sqlite_values import STAMP_LENGTH, bound, parse, stamp, text
 
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
@@ -73,6 +73,8 @@ def put_session(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) 
 
 
 def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
+    if put.onto is Onto.AMONG:
+        return _put_among(connection, layout, put)
     sessions, messages = quoted(layout.sessions), quoted(layout.messages)
     me = bound(put.session_id)
     row = connection.execute(f"SELECT 1 FROM {sessions} {_MINE}", (me,)).fetchone()
@@ -98,6 +100,37 @@ def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outc
     elif layout.flavour == "AdvancedSQLiteSession":
         write_anew(connection, put.session_id, zip(keys, put.items, strict=True))
     return Outcome.DONE
+
+
+def _put_among(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
+    sessions, messages, me = quoted(layout.sessions), quoted(layout.messages), bound(put.session_id)
+    row = connection.execute(f"SELECT created_at FROM {sessions} {_MINE}", (me,)).fetchone()
+    if row is None or stored_stamp(row[0])[0] != put.session.stamps.created:
+        return Outcome.CHANGED
+    instead = put.session.part or {}
+    replacing = (
+        f"UPDATE {messages} SET message_data = CAST(? AS TEXT) {_MINE} AND id = ? AND message_data = CAST(? AS TEXT)"
+    )
+    inserting = (
+        f"INSERT INTO {messages} (id, session_id, message_data, created_at) "
+        "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"
+    )
+    # Another branch may have kept the row.
+    kept = f"SELECT 1 FROM {messages} {_MINE} AND id = ? AND message_data = CAST(? AS TEXT)"
+    for key, stored_at, _, data in put.items:
+        octets = _octets(data)
+        if isinstance(key, int) and key in instead:
+            if connection.execute(replacing, (octets, me, key, _octets(instead[key]))).rowcount != 1:
+                return Outcome.CHANGED
+        elif not layout.advanced or connection.execute(kept, (me, key, octets)).fetchone() is None:
+            connection.execute(inserting, (key, me, octets, stored_at))
+    if STRUCTURE in layout.advanced:
+        put_among(connection, put.session_id, put.session.extras, {item.key for item in put.items})
+    return Outcome.DONE
+
+
+def _octets(data: str) -> bytes:
+    return data.encode("utf-8", "surrogateescape")
 
 
 def _may_go_in_front(connection: sqlite3.Connection, layout: SqliteLayout, put: Put, first: Any, earliest: Any) -> bool:

@@ -16,11 +16,12 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.finding import Finding
@@ -38,6 +39,7 @@ from sessionctl.core.model import (
     Preflight,
     Put,
     RecordedUsage,
+    Rewrite,
     SessionRef,
     Spent,
     StoreInfo,
@@ -48,6 +50,7 @@ from sessionctl.core.model import (
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import WholeSession
 from sessionctl.core.selector import Query
+from sessionctl.core.spans import touches
 from sessionctl.errors import Unsupported
 
 
@@ -139,6 +142,23 @@ class Store(ABC):
         """
         raise Unsupported(f"{self.address} cannot be archived yet: its sessions cannot be read whole")
 
+    def taken(self, rewrites: Sequence[Rewrite]) -> Iterator[WholeSession]:
+        """What these changes would take, each session once, as ``whole``: with ``SessionRecord.part``.
+
+        Its items are those that the change removes or replaces, as far as they are there.
+        """
+        wanted = {rewrite.session_id: rewrite for rewrite in rewrites}
+        for session, items in self.whole(list(wanted)):
+            rewrite = wanted[session.id]
+            is_touched = touches(rewrite)
+            extras = self._extras_taken(session.extras, rewrite)
+            part = replace(session, extras=extras, part=dict(rewrite.replace))
+            yield WholeSession(part, (item for item in items if is_touched(item.key)))
+
+    def _extras_taken(self, extras: Mapping[str, Any], rewrite: Rewrite) -> Mapping[str, Any]:  # noqa: ARG002
+        """Of what the backend keeps beyond the items: what the change takes along, or alters."""
+        return {}
+
     def copy_to(self, path: Path) -> None:
         """Write a copy of the whole store, as it is at one instant, into the file ``path``, which must not exist.
 
@@ -163,7 +183,7 @@ class Store(ABC):
         """
 
     def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:  # noqa: ARG002
-        """Put whole sessions in, in one atomic step, and say in their order what became of each.
+        """Put sessions or parts of them in, in one atomic step, and say in their order what became of each.
 
         In the same step each session put in gets ``hold``, under its own id.
 

@@ -221,6 +221,8 @@ class MemoryStore(Store):
         return outcomes
 
     def _put(self, put: Put) -> Outcome:
+        if put.onto is Onto.AMONG:
+            return self._put_among(put)
         stamps, there = put.session.stamps, self._kept.get(put.session_id)
         keys = [item.key if put.exact else next(self._keys) for item in put.items]
         taken = {item.key for kept in self._kept.values() for item in kept.items}
@@ -236,6 +238,22 @@ class MemoryStore(Store):
             change=int(put.session.version) if put.exact and not there else next(self._changes),
             items=[*items, *(there.items if there else ())],
         )
+        return Outcome.DONE
+
+    def _put_among(self, put: Put) -> Outcome:
+        kept, instead = self._kept.get(put.session_id), put.session.part or {}
+        if kept is None or _stamp(kept.created_at) != put.session.stamps.created:
+            return Outcome.CHANGED
+        there = {item.key: item for item in kept.items}
+        for key, stored_at, at, text in put.items:
+            is_stub = isinstance(key, int) and key in instead and key in there
+            if key in there and not (is_stub and there[key].text == instead[key]):  # type: ignore[index]
+                return Outcome.CHANGED
+            if key not in there and key in instead:
+                return Outcome.CHANGED
+            there[key] = Item(key=key, text=text, created_at=instant(stored_at, at))
+        kept.items = sorted(there.values(), key=lambda item: item.key if isinstance(item.key, int) else 0)
+        kept.change = next(self._changes)
         return Outcome.DONE
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:  # noqa: ARG002

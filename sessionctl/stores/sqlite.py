@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
@@ -54,13 +54,14 @@ from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
-from sessionctl.stores._sqlite_structure import recorded_usage
+from sessionctl.stores._sqlite_structure import recorded_usage, taken
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
     chunks,
     conditions,
     exact_stamp,
+    known,
     newest_first,
     parse,
     reader_of_refs,
@@ -109,7 +110,7 @@ class Adapter(HoldsInFile):
         self._recent = RecentlyDeleted()
 
     def now(self) -> datetime:
-        return _known(self._file.row(_NOW)[0])
+        return known(self._file.row(_NOW)[0])
 
     def info(self) -> StoreInfo:
         layout = self._layout
@@ -218,6 +219,9 @@ class Adapter(HoldsInFile):
                     session = record_of(connection, self._layout, row, as_ref(row).version or "")
                     yield WholeSession(session, items_of(connection, items, session.id))
 
+    def _extras_taken(self, extras: Mapping[str, Any], rewrite: Rewrite) -> Mapping[str, Any]:
+        return taken(extras, rewrite) if self._layout.flavour == "AdvancedSQLiteSession" else {}
+
     def copy_to(self, path: Path) -> None:
         with self._file.snapshot() as connection, closing(sqlite3.connect(path)) as target:
             connection.backup(target)
@@ -233,7 +237,7 @@ class Adapter(HoldsInFile):
         ids, due = [change.session_id for change in changes], self._recent.due()
         with self._file.transaction(self.spent) as connection:
             locked = time.monotonic()
-            now = _known(connection.execute(_NOW).fetchone()[0])
+            now = known(connection.execute(_NOW).fetchone()[0])
             sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
             as_ref = reader_of_refs(Want.VERSION)
             present = {row[0]: as_ref(row) for row in connection.execute(sql, params)} if ids else {}
@@ -398,10 +402,3 @@ class Adapter(HoldsInFile):
             "ON v.message_id = m.id AND v.session_id = m.session_id "
             "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
         )
-
-
-def _known(stored: Any) -> datetime:
-    value = parse(stored)
-    if value is None:
-        raise TypeError("SQLite's own clock gave no time")
-    return value

@@ -25,6 +25,7 @@ for _clauses in (
     "looking",
     "reading",
     "returning",
+    "returning_parts",
     "rewriting",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
@@ -37,6 +38,7 @@ from sessionctl.testing.holding import TestHolding  # noqa: E402
 from sessionctl.testing.listing import TestListing, TestPaging, TestQuerying  # noqa: E402
 from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  # noqa: E402
 from sessionctl.testing.returning import TestReturning  # noqa: E402
+from sessionctl.testing.returning_parts import TestReturningParts  # noqa: E402
 from sessionctl.testing.rewriting import TestRewriting, TestRewritingRecheck  # noqa: E402
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "TestReading",
     "TestRechecking",
     "TestReturning",
+    "TestReturningParts",
     "TestRewriting",
     "TestRewritingRecheck",
     "TestSearching",

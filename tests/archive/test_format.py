@@ -45,6 +45,7 @@ SESSIONS = st.builds(
     version=ANY_TEXT,
     stamps=st.builds(Stamps, created=STAMP, updated=STAMP, created_at=STAMP, updated_at=STAMP),
     extras=st.dictionaries(ANY_TEXT, st.lists(st.none() | st.integers() | ANY_TEXT, max_size=2), max_size=2),
+    part=st.none() | st.dictionaries(st.integers(), ANY_TEXT, max_size=2),
 )
 
 
