@@ -52,7 +52,9 @@ SMALL: Content = [
 def archive(
     path: Path, content: Iterable[tuple[SessionRecord, Sequence[StoredItem]]] = SMALL, compression: str = "zstd"
 ) -> Sealed:
-    with create_archive(str(path), header(), Compression(compression)) as writer:
+    content = list(content)
+    parts = any(record.part is not None for record, _ in content)
+    with create_archive(str(path), header(parts=parts), Compression(compression)) as writer:
         for record, items in content:
             writer.add(record, items)
         return writer.seal()

@@ -6,30 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessionctl.core.record import SessionRecord, StoredItem
-from sessionctl.operations.put_back import Case, Placing
+from sessionctl.operations.put_back import Case, Placing, Whole
 
 _STRUCTURE = "message_structure"
 
 
-def place_part(
-    session: SessionRecord,
-    items: tuple[StoredItem, ...],
-    now: SessionRecord | None,
-    there: tuple[StoredItem, ...] | None,
-) -> Placing:
+def place_part(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole | None) -> Placing:
     """The case of an archived part, with those of its items that would be put back.
 
     It was taken in one step, and so it comes back in one: where any of it is there still, it was not taken, or
     is back. Only a replaced text that is another by now is left alone, and counted.
     """
-    if now is None or there is None or now.stamps.created != session.stamps.created:
+    if there is None or there[0].stamps.created != session.stamps.created:
         return Placing(session, items, Case.GONE)
-    texts = {item.key: item.text for item in there}
+    texts = {item.key: item.text for item in there[1]}
     instead: Mapping[Any, str] = session.part or {}
     removed = [item for item in items if item.key not in instead]
     replaced = [item for item in items if item.key in instead]
     stubs = [item for item in replaced if texts.get(item.key) == instead[item.key] != item.text]
-    taken = removed if _hidden(session, now) else [item for item in removed if item.key not in texts]
+    taken = removed if _hidden(session, there[0]) else [item for item in removed if item.key not in texts]
     if any(texts.get(item.key, item.text) != item.text for item in removed):
         return Placing(session, items, Case.REFUSED)
     if len(taken) < len(removed) or any(texts.get(item.key) == item.text for item in replaced):

@@ -32,21 +32,15 @@ def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing
         whole.session.id: (whole.session, tuple(whole.items)) for whole in store.whole(looked_for)
     }
     return [
-        Placing(session, items, Case.KEPT)
-        if session.id in kept
-        else _placing(session, items, there.get(session.id, (None, None)))
+        Placing(session, items, Case.KEPT) if session.id in kept else _placing(session, items, there.get(session.id))
         for session, items in some
     ]
 
 
-def _placing(
-    session: SessionRecord,
-    items: tuple[StoredItem, ...],
-    there: tuple[SessionRecord, tuple[StoredItem, ...]] | tuple[None, None],
-) -> Placing:
-    if session.part is None:
-        return Placing(session, items, _case(items, there[1]))
-    return place_part(session, items, *there)
+def _placing(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole | None) -> Placing:
+    if session.part is not None:
+        return place_part(session, items, there)
+    return Placing(session, items, _case(items, there[1] if there else None))
 
 
 def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None) -> Case:

@@ -136,15 +136,17 @@ def forget(connection: sqlite3.Connection, tables: frozenset[str], session_id: s
     """
     me = bound(session_id)
     on_main = f"{_MINE} AND branch_id = '{_MAIN}'"
-    if "branch_reservations" in tables:  # the id of a branch stays its own when nothing is left of it
-        connection.execute(
-            "INSERT OR IGNORE INTO branch_reservations (session_id, branch_id) VALUES (CAST(? AS TEXT), ?)", (me, _MAIN)
-        )
     mine = f"{on_main} AND message_id BETWEEN ? AND ?"
     values = (me, span.first, span.last)
     turns = f"SELECT min(user_turn_number), max(user_turn_number) FROM message_structure {mine}"
     first, last = connection.execute(turns, values).fetchone()
     connection.execute(f"DELETE FROM message_structure {mine}", values)
+    if "branch_reservations" in tables:  # the branch keeps its id when nothing is left of it
+        connection.execute(
+            "INSERT OR IGNORE INTO branch_reservations (session_id, branch_id) SELECT CAST(? AS TEXT), ? "
+            f"WHERE NOT EXISTS (SELECT 1 FROM message_structure {on_main})",
+            (me, _MAIN, me),
+        )
     if "turn_usage" in tables:
         connection.execute(f"DELETE FROM turn_usage {_EMPTY_TURNS}", (me, first, last))
     held = f"SELECT count(DISTINCT message_id) FROM message_structure {_MINE} AND message_id BETWEEN ? AND ?"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sessionctl.archive import format as form
 from sessionctl.archive.codecs import Compression
 from sessionctl.archive.reader import ArchiveReader, verify
+from sessionctl.archive.writer import create_archive
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -109,6 +110,26 @@ def test_where_a_text_stands(text: str, place: str) -> None:
     (block,) = form.encode_items([item(1, text)])
     assert list(json.loads(block.data)) == ["key", "stored_at", place]
     assert form.decode_item(block.data[:-1]).text == text
+
+
+def test_parts_make_a_file_of_the_second_version(tmp_path: Path) -> None:
+    """Older releases then say what they cannot read; all else of the file is as it always was."""
+    path = tmp_path / "a.jsonl"
+    archive(path, [(session("s", part={7: "a \ud83d stub"}), [item(5, "{}"), item(7, "[]")])], compression="none")
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert lines[0]["sessionctl_archive"] == 2
+    assert "parts" not in lines[0]
+    assert list(lines[1]) == ["session", "version", "stamps", "extras", "part"]
+    assert lines[1]["part"] == [[7, "a \ud83d stub"]]
+    for part in ("1", "[7]", "[[7,8]]", '[["7","x"]]', '[[true,"x"]]', "null", '{"7":"x"}', '[["ab"]]'):
+        line = form.encode_session(session("s"))[:-2] + f',"part":{part}}}'.encode()
+        with pytest.raises(form.Malformed):
+            form.decode_session(line)
+
+
+def test_an_archive_of_whole_sessions_takes_no_part(tmp_path: Path) -> None:
+    with create_archive(str(tmp_path / "a"), header()) as writer, pytest.raises(ValueError, match="whole"):
+        writer.add(session("s", part={}), [])
 
 
 def test_the_lines_of_a_file(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from sessionctl.archive.reader import ArchiveReader
 from sessionctl.archive.writer import RunArchive, Sealed, SegmentWriter
 from sessionctl.core.hold import Hold
 from sessionctl.core.limits import Limits
-from sessionctl.core.model import Change, Guard, Outcome, Put
+from sessionctl.core.model import Change, Guard, Outcome, Put, Rewrite
 from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.report import Report
 from sessionctl.core.selector import Query, Selector
+from sessionctl.core.spans import touches
 from sessionctl.errors import ArchiveMissing
 from sessionctl.ledger import Ledger, Run, Segment, new_run
 from sessionctl.operations.archiving import Archiving
@@ -39,6 +40,7 @@ from sessionctl.operations.execute import Stop, Terms, apply_plan
 from sessionctl.operations.placing import settle, settle_cut_off
 from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.put_back import Tally
+from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.undo import put_back
 from sessionctl.stores.memory import MemoryStore
 
@@ -97,9 +99,9 @@ class StruckStore(FailingStore):
         self._points.at("apply")
         before = content(self.inner)
         outcomes = self.inner.apply(changes, guard)
-        gone = {change.session_id for change, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE}
+        made = [change for change, o in zip(changes, outcomes, strict=True) if o is Outcome.DONE]
         if self._archived:
-            assert {(name, *before[name]) for name in gone} <= self._archived(), "deleted, and not in the archive"
+            assert {_taken(change, before) for change in made} <= self._archived(), "deleted, and not in the archive"
         self._points.at("applied")
         return outcomes
 
@@ -168,6 +170,11 @@ def dead_pid() -> int:
     return process.pid
 
 
+def _taken(change: Change, before: dict[str, tuple[StoredItem, ...]]) -> tuple[Any, ...]:
+    is_touched = touches(change) if isinstance(change, Rewrite) else lambda _: True
+    return (change.session_id, *(item for item in before[change.session_id] if is_touched(item.key)))
+
+
 def content(store: Any) -> dict[str, tuple[StoredItem, ...]]:
     """Of each session its items, past all points."""
     ids = [ref.id for ref in store.sessions(Query())]
@@ -175,16 +182,18 @@ def content(store: Any) -> dict[str, tuple[StoredItem, ...]]:
 
 
 @contextmanager
-def worlds() -> Iterator[Callable[[], World]]:
+def worlds(kind: type[World] | None = None) -> Iterator[Callable[[], World]]:
     """What makes fresh worlds, in memory where there is a file system for that: they sync very often."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
         numbers = count()
-        yield lambda: World(Path(directory, str(next(numbers))))
+        yield lambda: (kind or World)(Path(directory, str(next(numbers))))
 
 
 class World:
     """A store, its archives, and a ledger."""
+
+    takes_parts = False
 
     def __init__(self, directory: Path, sessions: int = SESSIONS) -> None:
         self.store = MemoryStore()
@@ -204,14 +213,17 @@ class World:
         settle_cut_off(self.store, self.ledger)
         run = replace(new_run("purge", self.store.address.recorded, datetime.now(UTC), {}), pid=dead_pid())
         agreed = Terms(guard=Guard(min_idle=MIN_IDLE), limits=Limits(batch_size=2), **terms)
-        with plan_purge(self.store, OLD, min_idle=MIN_IDLE) as plan:
+        with self.plan() as plan:
             if not archived:
                 return apply_plan(store, plan, agreed, ledger=ledger, run=run)
-            archive = StruckArchive(str(self.archives), header(run.run_id))
+            archive = StruckArchive(str(self.archives), header(run.run_id, parts=self.takes_parts))
             archive.points = points
             run = replace(run, archive=archive.name)
             with Archiving(store, archive, ledger, run, str(self.archives)) as archiving:
                 return apply_plan(store, plan, agreed, ledger=ledger, run=run, archiving=archiving)
+
+    def plan(self) -> SpooledPlan:
+        return plan_purge(self.store, OLD, min_idle=MIN_IDLE)
 
     def undo(self, points: Points | None = None, *, stop: Stop | None = None) -> Tally:
         """Of all runs, the newest first, as the command does it."""
@@ -242,8 +254,8 @@ def sessions_in(file: str) -> frozenset[tuple[Any, ...]]:
         return frozenset((whole.session.id, *whole.items) for whole in reader.sessions())
 
 
-def header(run_id: str) -> Header:
+def header(run_id: str, *, parts: bool = False) -> Header:
     return Header(
         run_id=run_id, created_at=datetime.now(UTC), tool="0", sdk=None, command="purge", store="memory://",
-        kind="memory", flavour="MemoryStore", zone=None, selectors=(), reason=None,
+        kind="memory", flavour="MemoryStore", zone=None, selectors=(), reason=None, parts=parts,
     )  # fmt: skip
