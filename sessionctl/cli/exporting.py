@@ -49,14 +49,21 @@ def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_st
         raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
     ledger, began = _ledger(out), time.monotonic()
     with _ended_by_sigterm(), Shelf(order.layout, _stdout(order.layout)) as shelf:
-        action = _exporting(order, shelf, ledger, several=trip.several, observe=_now_and_then(out))
+        observe = _now_and_then(out)
+        action = _exporting(order, shelf, ledger, several=trip.several, observe=observe, warn=out.warn)
         tallies = list(trip.each(lambda store: iter([action(store)])))
     _report(order, out, trip, tallies, shelf, time.monotonic() - began)
     return finish(trip, out)
 
 
 def _exporting(
-    order: Order, shelf: Shelf, ledger: Ledger | None, *, several: bool, observe: Callable[[Tally], None]
+    order: Order,
+    shelf: Shelf,
+    ledger: Ledger | None,
+    *,
+    several: bool,
+    observe: Callable[[Tally], None],
+    warn: Callable[[str], None],
 ) -> Callable[[Store], Tally]:
     def one(store: Store) -> Tally:
         now = store.now()
@@ -66,7 +73,7 @@ def _exporting(
             "export", store.address.recorded, now, current().env,
             reason=order.reason, criteria=criteria, counts={"out": out},
         )  # fmt: skip
-        record = Record(ledger=ledger, run=run)
+        record = Record(ledger=ledger, run=run, warn=warn)
         redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
         return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)
 
@@ -74,7 +81,7 @@ def _exporting(
 
 
 def _ledger(out: Output) -> Ledger | None:
-    """The ledger, where it can be written: an export changes nothing that must not go unrecorded."""
+    """The ledger, where it can be written."""
     try:
         return Ledger.open(ledger_address())
     except LedgerUnavailable as error:

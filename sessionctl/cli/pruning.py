@@ -90,14 +90,15 @@ class Pruner:
             ledger.begin(run)
             done.run_ids.append(run.run_id)
             removed, error = [], None
-            for old in of_store:
-                try:
-                    prune(old, watch)
-                    removed.append(old)
-                except SessionctlError as failure:
-                    error = failure.message
-                    done.failures.append(error)
-                    self._out.warn(f"not removed: {error}")
+            with ledger.alive(run.run_id):
+                for old in of_store:
+                    try:
+                        prune(old, watch)
+                        removed.append(old)
+                    except SessionctlError as failure:
+                        error = failure.message
+                        done.failures.append(error)
+                        self._out.warn(f"not removed: {error}")
             done.removed += removed
             counts = {
                 "archives": len(removed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Any
@@ -12,7 +13,7 @@ from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
-from sessionctl.errors import SessionctlError
+from sessionctl.errors import LedgerUnavailable, SessionctlError
 from sessionctl.export.base import Exported
 from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor
@@ -61,20 +62,34 @@ class Tally:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """Where an export is recorded: the ledger (None: nowhere) and its run of this store, which knows where it goes."""
+    """Where an export is recorded: the ledger (None: nowhere) and its run of this store, which knows where it goes.
+
+    An export changes nothing that must not go unrecorded: where the ledger goes away, ``warn`` is told and that is all.
+    """
 
     ledger: Ledger | None
     run: Run
+    warn: Callable[[str], None] = lambda _: None
 
-    def begin(self) -> None:
-        if self.ledger is not None:
-            self.ledger.begin(self.run)
+    def begin(self) -> AbstractContextManager[object]:
+        """To be left behind the last session, before ``finish``."""
+        self._write(lambda ledger: ledger.begin(self.run))
+        return nullcontext() if self.ledger is None else self.ledger.alive(self.run.run_id)
 
     def finish(self, tally: Tally, stopped: Stopped, error: str | None = None) -> None:
-        if self.ledger is not None:
-            self.ledger.finish(self.run.run_id, {**tally.to_json(), **self.run.counts}, stopped, error)
+        counts = {**tally.to_json(), **self.run.counts}
+        self._write(lambda ledger: ledger.finish(self.run.run_id, counts, stopped, error))
+
+    def _write(self, write: Callable[[Ledger], None]) -> None:
+        if self.ledger is None:
+            return
+        try:
+            write(self.ledger)
+        except LedgerUnavailable as error:
+            self.warn(f"this export is not recorded: {error.message}")
+            self.ledger = None
 
 
 def export(
@@ -93,12 +108,14 @@ def export(
     stores go onto the same shelf. ``observe`` is told after every session.
     """
     tally = Tally(store=str(store.address), redacted=redactor.found if redactor else Counter())
-    record.begin()
     try:
-        if not several and _is_copy(store, selector, shelf.layout) and redactor is None:
-            _copy(store, shelf, tally)
-        else:
-            for day, exported in _selected(store, selector, shelf.layout, tally, record.run, several=several):
+        with record.begin():
+            if not several and _is_copy(store, selector, shelf.layout) and redactor is None:
+                _copy(store, shelf, tally)
+                selected: Iterable[tuple[str, Exported]] = ()
+            else:
+                selected = _selected(store, selector, shelf.layout, tally, record.run, several=several)
+            for day, exported in selected:
                 clean = exported if redactor is None else _redacted(exported, redactor)
                 tally.exported += shelf.add(clean, day=day)
                 tally.telling_ids += redactor is not None and redactor.touches(exported.session.id)

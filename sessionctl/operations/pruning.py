@@ -19,7 +19,7 @@ from sessionctl.archive.segments import is_segment, runs
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold, Holds
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, SessionctlError
-from sessionctl.ledger import Ledger, begun_at
+from sessionctl.ledger import Ledger, Run, begun_at
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -96,7 +96,7 @@ class Watch:
         if self._ledger and known and not known.is_over(self._ledger.now()):
             return f"{run.directory}: its run is still under way"
         try:
-            holds, clock = self._holds(run.header.store)
+            holds, clock = self._holds(run.header.store, known)
         except SessionctlError as error:
             if self._allow_unknown:
                 return None
@@ -111,10 +111,13 @@ class Watch:
             self._found[asked] = _held(run, Holds(holds, clock))
         return self._found[asked]
 
-    def _holds(self, recorded: str) -> tuple[tuple[Hold, ...], datetime]:
+    def _holds(self, recorded: str, run: Run | None) -> tuple[tuple[Hold, ...], datetime]:
+        address = self._address(recorded)
+        if self._ledger and run and self._ledger.may_mean_another(run, address):
+            raise SessionctlError(f"that store is on {run.host}, and another may be here")
         if recorded not in self._stores:
             try:
-                self._stores[recorded] = self._open.enter_context(open_store(self._address(recorded)))
+                self._stores[recorded] = self._open.enter_context(open_store(address))
             except SessionctlError as error:
                 self._stores[recorded] = error
         store = self._stores[recorded]

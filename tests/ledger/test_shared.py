@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from beside_postgres import pgbouncer
 from servers import mysql_execute, mysql_user, postgres_execute, postgres_role
@@ -109,6 +113,24 @@ def test_making_that_was_cut_off_is_made_whole(mysql_url: str) -> None:
     run = a_run(address)
     Ledger.open(address).begin(run)
     assert Ledger(address).segments(run.run_id) == ()
+
+
+@pytest.mark.parametrize(
+    ("store", "may"),
+    [
+        ("sqlite:////srv/app.db", True),
+        ("postgresql://app@localhost/agents", True),
+        ("mysql://app@127.0.0.1:3306/agents", True),
+        ("postgresql:///agents?host=/run/postgresql", True),
+        ("postgresql://app@db.internal/agents", False),
+    ],
+)
+def test_what_may_be_another_store_on_another_host(store: str, may: bool, tmp_path: Path) -> None:
+    shared, address = Ledger(parse_address("postgresql://ops@db.internal/ops")), parse_address(store)
+    here = new_run("purge", address.recorded, datetime.now(UTC), {})
+    assert not shared.may_mean_another(here, address)
+    assert shared.may_mean_another(replace(here, host="elsewhere"), address) is may
+    assert not Ledger(tmp_path / "ledger.db").may_mean_another(replace(here, host="as it was called before"), address)
 
 
 def test_behind_a_pooler_in_transaction_mode(postgres_url: str) -> None:

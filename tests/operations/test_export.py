@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ from sdk_cases import CASES, CaseMaker, SdkCase, made
 from sessionctl.core.selector import Selector
 from sessionctl.export.formats import Format
 from sessionctl.export.shelf import Layout, Shelf
-from sessionctl.ledger import new_run
+from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
+from sessionctl.stores.memory import MemoryStore
 from sessionctl.testing.case import HOSTILE_ITEMS, turn, user
 
 SESSIONS: dict[str, list[list[Any]]] = {
@@ -76,3 +78,21 @@ def test_a_sqlite_file_of_any_store_is_read_by_the_sdk(case: SdkCase, tmp_path: 
     for session_id in ("plain", "hostile"):
         assert asyncio.run(read(session_id)) == case.read(session_id)
     assert asyncio.run(read("other")) == []
+
+
+def test_a_ledger_that_goes_away_is_told_and_the_export_made(tmp_path: Path) -> None:
+    store, told = MemoryStore(), list[str]()
+    store.append("a", "one")
+    ledger = Ledger.open(tmp_path / "state" / "ledger.db")
+    run = new_run("export", "memory:", datetime.now(UTC), {})
+    record = Record(ledger=ledger, run=run, warn=told.append)
+
+    def lose(_: object) -> None:
+        shutil.rmtree(tmp_path / "state")
+
+    stream = io.BytesIO()
+    with Shelf(Layout(place=None, format=Format.JSONL), stream) as shelf:
+        tally = export(store, Selector(), shelf, record=record, observe=lose)
+    assert (tally.exported.sessions, len(stream.getvalue().splitlines())) == (1, 1)
+    [sentence] = told
+    assert "this export is not recorded" in sentence

@@ -164,7 +164,7 @@ def _run(command: str, store: Store, reason: str | None, criteria: Sequence[str]
     from sessionctl.ledger import new_run
 
     return new_run(
-        command, str(store.address), datetime.now(UTC), current().env, reason=reason, criteria=tuple(criteria)
+        command, store.address.recorded, datetime.now(UTC), current().env, reason=reason, criteria=tuple(criteria)
     )
 
 
