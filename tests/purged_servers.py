@@ -62,8 +62,8 @@ class Purged(ABC):
         """End a connection as an administrator does."""
 
     @abstractmethod
-    def slow_down(self, seconds: float) -> None:
-        """From now on the deletion of a session takes at least so long."""
+    def slow_down(self, seconds: float, only: str = "%") -> None:
+        """From now on the deletion of a session whose id is like ``only`` takes at least so long."""
 
     @abstractmethod
     def limited(self, seconds: float) -> contextlib.AbstractContextManager[str]:
@@ -165,8 +165,8 @@ class PurgedPostgres(Purged):
     def kill(self, connection: int) -> None:
         self.execute("SELECT pg_terminate_backend(%s)", connection)
 
-    def slow_down(self, seconds: float) -> None:
-        body = f"BEGIN PERFORM pg_sleep({seconds}); RETURN old; END"
+    def slow_down(self, seconds: float, only: str = "%") -> None:
+        body = f"BEGIN PERFORM pg_sleep({seconds}) WHERE old.session_id LIKE '{only}'; RETURN old; END"
         self.execute(f"CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
         self.execute("CREATE TRIGGER slow BEFORE DELETE ON agent_sessions FOR EACH ROW EXECUTE FUNCTION slowly()")
 
@@ -226,8 +226,9 @@ class PurgedMariadb(Purged):
     def kill(self, connection: int) -> None:
         self.execute(f"KILL {connection}")
 
-    def slow_down(self, seconds: float) -> None:
-        self.execute(f"CREATE TRIGGER slow BEFORE DELETE ON agent_sessions FOR EACH ROW DO SLEEP({seconds})")
+    def slow_down(self, seconds: float, only: str = "%") -> None:
+        slowly = f"IF old.session_id LIKE '{only}' THEN DO SLEEP({seconds}); END IF"
+        self.execute(f"CREATE TRIGGER slow BEFORE DELETE ON agent_sessions FOR EACH ROW {slowly}")
 
     @contextlib.contextmanager
     def user(self, options: str = "") -> Iterator[str]:

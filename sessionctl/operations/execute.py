@@ -2,7 +2,8 @@
 
 Steps go in batches, each one transaction of the store in which every session is looked at again. Batches
 adapt to how long they may hold locks. Trouble that may pass (locks of others, a lost connection) is borne
-for a while with growing pauses and smaller batches. The run stops between two batches: at a limit, at a
+for a while with growing pauses and smaller batches; one session that alone keeps the store busy comes last,
+and is given up then. The run stops between two batches: at a limit, at a
 signal, at an error. What was done is counted from the store's own outcomes, and written to the ledger as it
 grows.
 """
@@ -11,15 +12,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.pacing import Pacer
-from sessionctl.core.patience import Trouble
+from sessionctl.core.patience import Obstacles, Trouble
 from sessionctl.core.plan import Plan, PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
@@ -27,6 +27,7 @@ from sessionctl.ledger import Ledger, Pulse, Run
 from sessionctl.operations.archiving import Archiving, Portion
 from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
+from sessionctl.operations.steps import Steps
 from sessionctl.stores.base import Store
 
 _LOOK_AGAIN_S = 0.5
@@ -95,9 +96,13 @@ def work_off(
     running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, revise)
     try:
         ending = running.through(plan, archiving)
-        store.settle()
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
+    try:
+        store.settle()
+    except SessionctlError as failure:
+        if ending.error is None:  # else the first one is the one to tell
+            ending = _Ending(Stopped.ERROR, failure.message, failure)
     return Report(
         command=plan.header.command,
         store=plan.header.store,
@@ -137,33 +142,6 @@ def _rows_of(batch: Sequence[Step]) -> int:
     return sum(step.rows for step in batch)
 
 
-class _Steps:
-    """The steps of a portion, handed out in batches."""
-
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self._left = iter(steps)
-        self._ahead: deque[Step] = deque()
-
-    def take(self, rows: int, sessions: int) -> list[Step]:
-        """Sessions of ``rows`` rows together, at least one session if there is one, and ``sessions`` at most."""
-        batch: list[Step] = []
-        while len(batch) < sessions and (step := self._ahead.popleft() if self._ahead else next(self._left, None)):
-            rows -= step.rows
-            if batch and rows < 0:
-                self._ahead.appendleft(step)
-                break
-            batch.append(step)
-        return batch
-
-    def put_back(self, batch: list[Step]) -> None:
-        """The next ones to be taken are these again."""
-        self._ahead.extendleft(reversed(batch))
-
-    def rest(self) -> list[Step]:
-        """All that was not taken."""
-        return [*self._ahead, *self._left]
-
-
 @dataclass(frozen=True, slots=True)
 class _Ending:
     """Why a run ends, in one word and in a sentence (None: there is nothing to explain)."""
@@ -187,6 +165,7 @@ class _Run:
     header: PlanHeader
     revise: Revise | None
     trouble: Trouble = field(default_factory=Trouble)
+    obstacles: Obstacles = field(default_factory=Obstacles)
     kept: list[str] = field(default_factory=list)
     """Of the portion under way: sessions that were not removed."""
     in_doubt: set[str] = field(default_factory=set)
@@ -258,7 +237,7 @@ class _Run:
 
     def _portion(self, portion: Portion) -> _Ending | None:
         """Apply all of it, or up to the end of the run. What became of it is on record afterwards."""
-        steps = _Steps(portion.steps)
+        steps = Steps(portion.steps)
         self.kept.clear()
         self.in_doubt.clear()
         try:
@@ -270,13 +249,15 @@ class _Run:
         self._account(portion, steps)
         return ending
 
-    def _batches(self, steps: _Steps) -> _Ending | None:
+    def _batches(self, steps: Steps) -> _Ending | None:
         ending = None
         while ending is None and (batch := steps.take(self.pacer.rows, self._most())):
             ending = self._must_end()
             try:
-                if ending or not self._attempt(batch):
+                if ending:
                     steps.put_back(batch)
+                else:
+                    self._attempt(batch, steps)
             except TooFarBehind as reason:
                 steps.put_back(batch)
                 ending = _Ending(Stopped.LIMIT, str(reason))
@@ -288,7 +269,7 @@ class _Run:
             ending = _Ending(Stopped.LIMIT, "--max-sessions is reached")
         return ending
 
-    def _account(self, portion: Portion, steps: _Steps) -> None:
+    def _account(self, portion: Portion, steps: Steps) -> None:
         """Record which of the archived sessions were not removed; those in doubt are for a look into the store."""
         if portion.segment is None:
             return
@@ -310,29 +291,48 @@ class _Run:
             return _Ending(Stopped.LIMIT, "--max-runtime is over", self.trouble.error)
         return None
 
-    def _attempt(self, batch: list[Step]) -> bool:
-        """One batch and the pause after it; False where it must be tried again."""
+    def _attempt(self, batch: list[Step], steps: Steps) -> None:
+        """One batch and the pause after it; what must be tried again goes back to ``steps``."""
         started = time.monotonic()
         try:
             if behind := self.lag.behind():
+                steps.put_back(batch)
                 self._wait(_LOOK_AGAIN_S, behind)
-                return False
+                return
             self._apply(batch)
         except SessionctlError as error:
-            if not isinstance(error, StoreBusy):  # its commit may have gone through, and only the answer was lost
-                self.in_doubt.update(step.session_id for step in batch)
             self.progress.paused_s += time.monotonic() - started  # nothing came of it
             self.pacer.strained(_rows_of(batch))
+            if isinstance(error, StoreBusy):
+                self._find_obstacle(batch, error, steps)
+                return
+            self.in_doubt.update(step.session_id for step in batch)  # perhaps only the COMMIT's answer was lost
+            steps.put_back(batch)
             self._bear(error)
-            return False
+            return
         self.trouble.passed()
+        self.obstacles.passed([step.session_id for step in batch])
         self.observe(self.progress)
         self._wait(self._pause())
-        return True
 
-    def _bear(self, error: SessionctlError) -> None:
+    def _find_obstacle(self, batch: list[Step], error: StoreBusy, steps: Steps) -> None:
+        """Try these again in smaller batches; what fails alone comes last, and is given up in the end."""
+        self.obstacles.failed([step.session_id for step in batch])
+        if len(batch) > 1:
+            steps.put_back(batch)
+            if self.trouble.is_over:
+                self.pacer.strained(1)  # no more time for halves
+        elif self.obstacles.is_one(batch[0].session_id):
+            self._count(batch, [Outcome.FAILED], error.message)
+            self.kept += [step.session_id for step in batch if step.session_id not in self.in_doubt]
+            return
+        else:
+            steps.put_last(batch[0])
+        self._bear(error, long=len(batch) > 1 or self.obstacles.may_be_one)
+
+    def _bear(self, error: SessionctlError, *, long: bool = False) -> None:
         """Wait until it is worth another attempt; raises ``error`` where it is not."""
-        pause = self.trouble.bear(error)
+        pause = self.trouble.bear(error, long=long)
         self.progress.retries += 1
         self._wait(pause, error.message)
 

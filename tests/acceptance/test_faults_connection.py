@@ -7,7 +7,10 @@ lock on one of its items is what a batch has to wait for, and what a deadlock ca
 from __future__ import annotations
 
 import pytest
-from purged_servers import MIDDLE, STALE, Purged, PurgedMariadb, PurgedPostgres, report_of
+from operating import in_process
+from purged_servers import MIDDLE, PURGE, STALE, Purged, PurgedMariadb, PurgedPostgres, report_of
+
+from sessionctl.core import patience
 
 ENGINES = ["postgresql", "mariadb"]
 
@@ -95,6 +98,20 @@ def test_batches_shrink_until_statements_are_short_enough(store: Purged) -> None
     assert report["removed"]["sessions"] == len(STALE)
     assert report["retries"] >= 1
     store.is_purged()
+
+
+def test_one_session_that_takes_too_long_is_passed_over(store: Purged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "GIVE_UP_S", 1.0)
+    store.slow_down(0.5, only=MIDDLE)
+    with store.limited(0.25) as url:
+        done = in_process("purge", "-s", url, *PURGE, "--allow-cascade")
+    assert done.status == 3, done.said
+    assert done.json["removed"]["sessions"] == len(STALE) - 1
+    assert (done.json["skipped"]["failed"], done.json["stopped"]) == (1, "done")
+    ((session_id, why),) = ((failed["session_id"], failed["why"]) for failed in done.json["failed"])
+    assert session_id == MIDDLE
+    assert "cancelled the statement" in why
+    assert store.left() == {MIDDLE}
 
 
 def test_sessions_that_take_too_long_are_left(store: Purged) -> None:

@@ -13,9 +13,9 @@ from failing_store import FailingStore
 
 from sessionctl.core import patience
 from sessionctl.core.limits import LagLimit, Limits
-from sessionctl.core.model import Change, Guard, Lag
+from sessionctl.core.model import Change, Guard, Lag, Outcome
 from sessionctl.core.report import Report, Stopped
-from sessionctl.core.selector import Selector
+from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import AccessRefused, SessionctlError, StoreBusy, StoreUnavailable
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations import lag
@@ -105,6 +105,35 @@ class TestTrouble:
         assert (report.removed.sessions, report.remaining, report.stopped) == (10, SESSIONS - 10, Stopped.ERROR)
         assert (report.error, report.why, report.exit_code) == (("locked", 1), "locked", 3)
         assert report.retries > 1
+
+    @pytest.mark.parametrize("stuck", [{"s00"}, {"s17"}, {"s39"}, {"s03", "s04", "s39"}], ids="+".join)
+    @pytest.mark.parametrize("give_up_s", [0.0, 0.02])
+    def test_that_one_session_makes_is_no_reason_to_leave_the_others(
+        self, store: MemoryStore, purge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, stuck: set[str],
+        give_up_s: float,
+    ) -> None:  # fmt: skip
+        def before(_: int, changes: Sequence[Change]) -> None:
+            if stuck & {change.session_id for change in changes}:
+                raise StoreBusy("cancelled")
+
+        monkeypatch.setattr(patience, "GIVE_UP_S", give_up_s)
+        broken = FailingStore(store, before_batch=before)
+        report = purge(broken)
+        assert (report.removed.sessions, report.remaining) == (SESSIONS - len(stuck), 0)
+        assert (report.skipped[Outcome.FAILED], report.failed) == (len(stuck), dict.fromkeys(stuck, "cancelled"))
+        assert (report.stopped, report.error, report.exit_code) == (Stopped.DONE, None, 3)
+        assert all([name] in broken.batches for name in stuck), "given up, and never tried alone"
+        assert {ref.id for ref in store.sessions(Query())} == stuck
+
+    def test_in_which_nothing_else_goes_through_is_not_blamed_on_a_session(
+        self, store: MemoryStore, purge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(patience, "GIVE_UP_S", 0.0)
+        broken = FailingStore(store, before_batch=failing(10**6, StoreBusy("locked"), from_batch=0))
+        report = purge(broken)
+        assert (report.skipped.get(Outcome.FAILED, 0), report.remaining) == (0, SESSIONS)
+        assert (report.error, report.exit_code) == (("locked", 1), 1)
+        assert [len(batch) for batch in broken.batches] == [10, 5, 1, 1]
 
     def test_of_a_lasting_kind_is_not_borne(self, store: MemoryStore, purge: Callable[..., Report]) -> None:
         broken = FailingStore(store, before_batch=failing(1, AccessRefused("no more rights")))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from failing_store import FailingStore
 from operating import wait_for
 from sdk_cases import CASES, SdkCase, made
 from sdk_process import HeldAppend, SdkProcess
 
-from sessionctl.core.model import Delete, Guard, Outcome, Want
+from sessionctl.core.limits import Limits
+from sessionctl.core.model import Change, Delete, Guard, Outcome, Want
+from sessionctl.core.selector import Selector
+from sessionctl.errors import AccessRefused
+from sessionctl.ledger import Ledger, new_run
+from sessionctl.operations.execute import Terms, apply_plan
+from sessionctl.operations.purge import plan_purge
 from sessionctl.stores.base import Store
 from sessionctl.testing.case import turn, user
 
+MIN_IDLE = timedelta(minutes=15)
 OLD = turn(1)
 NEW = [user("are you still there?"), user("hello?")]
 MAKERS = {maker.name: maker for maker in CASES}
@@ -44,7 +53,7 @@ def url_of(case: SdkCase) -> str:
 def delete(store: Store, session_id: str) -> Outcome:
     ref = store.session(session_id, Want.VERSION)
     version = (ref.version if ref else None) or ""
-    return store.apply([Delete(session_id=session_id, version=version)], Guard(min_idle=timedelta(minutes=15)))[0]
+    return store.apply([Delete(session_id=session_id, version=version)], Guard(min_idle=MIN_IDLE))[0]
 
 
 def deleted_in_the_window(case: SdkCase, old_sdk: SdkProcess, store: Store) -> HeldAppend:
@@ -79,6 +88,27 @@ def test_at_the_end_of_a_run(case: SdkCase, old_sdk: SdkProcess) -> None:
         assert store.settle() == 1
         is_whole_again(case)
         assert store.settle() == 1  # in all; nothing is done twice
+
+
+def test_at_the_end_of_a_run_that_fails(case: SdkCase, old_sdk: SdkProcess, tmp_path: Path) -> None:
+    case.write("stale too", OLD)
+    case.stamp("stale too", updated_at=datetime.now(UTC) - timedelta(days=2))
+    held = old_sdk.begin_add(url_of(case), "stale", NEW, hold="parent", kind="SQLAlchemySession")
+    held.wait_holding()
+
+    def refused(number: int, _: Sequence[Change]) -> None:
+        if number == 1:
+            raise AccessRefused("no more rights")
+
+    terms = Terms(guard=Guard(), limits=Limits(batch_size=1))
+    with case.open() as store, plan_purge(store, Selector(older_than=timedelta(days=1)), min_idle=MIN_IDLE) as plan:
+        run = new_run("purge", str(store.address), store.now(), {})
+        failing = FailingStore(store, before_batch=refused, after_batch=lambda *_: finish(case, held))
+        report = apply_plan(failing, plan, terms, ledger=Ledger.open(tmp_path / "ledger.db"), run=run)
+    assert report.error == ("no more rights", 11)
+    assert report.removed.sessions == 1
+    assert _has_row(case)
+    assert case.read("stale") == NEW
 
 
 def test_in_a_batch_after_it(case: SdkCase, old_sdk: SdkProcess) -> None:
