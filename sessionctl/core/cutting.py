@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from sessionctl.core.history import defects
+from sessionctl.core.history import defects, is_by_model
 from sessionctl.core.payload import Payload
 from sessionctl.core.sending import APPROVAL, CALLS_OF, PAIRS, Trace, trace
 
@@ -68,7 +68,9 @@ class Tail:
         self.cuts: list[Cut] = []
         """All so far, the newest first, safe or not."""
         self.compaction: int | None = None
-        """The place of the newest compaction item."""
+        """The place of the newest compaction item: it stays, for it stands for all before it."""
+        self._said_with_compaction = False
+        self._least = 0  # items that have to stay
         self.is_encrypted = False
         self.is_whole = False
         """Was everything seen, to the first item? See ``end``."""
@@ -98,8 +100,7 @@ class Tail:
             self._traces.append(one)
             self._tie(one, payload.call_id, place)
             self.is_encrypted |= one.type == "encrypted"
-            if one.type == "compaction" and self.compaction is None:
-                self.compaction = place
+            self._keep_compaction(one, place)
         return cut
 
     def end(self) -> None:
@@ -112,6 +113,16 @@ class Tail:
     def turns(self) -> int:
         """Turns that were seen to begin."""
         return len(self.cuts)
+
+    def _keep_compaction(self, one: Trace, place: int) -> None:
+        """It stays apart from its turn, unless it was said with reasoning: then it cannot stay without that."""
+        if self.compaction is None:
+            if one.type == "compaction":
+                self.compaction, self._said_with_compaction = place, True
+        elif self._said_with_compaction:
+            self._said_with_compaction = is_by_model(one) and one.type != "reasoning"
+            if one.type == "reasoning":
+                self._least = self.compaction + 1
 
     def _tie(self, one: Trace, name: str | None, place: int) -> None:
         """Tie the item to newer ones it belongs to, and open what it needs of older ones."""
@@ -157,7 +168,10 @@ class Tail:
     # -- telling ----------------------------------------------------------------------------------------
 
     def may_be_safe(self, cut: Cut) -> bool:
-        """Is nothing known to belong across the cut?"""
+        """Is nothing known to stand against it that all before the cut goes?"""
+        return cut.items >= self._least and self._is_unsplit(cut)
+
+    def _is_unsplit(self, cut: Cut) -> bool:
         index = bisect_left(self._unsplit, cut)
         return index < len(self._unsplit) and self._unsplit[index] == cut
 
@@ -172,7 +186,7 @@ class Tail:
 
     def is_safe_to_drop(self, cut: Cut) -> bool | None:
         """May all behind the cut go? As ``is_safe``."""
-        if not self.may_be_safe(cut):
+        if not self._is_unsplit(cut):
             return False
         if not self.is_whole:
             return None
@@ -201,7 +215,10 @@ def is_instruction(payload: Payload) -> bool:
 
 
 def safe_cuts(payloads: Sequence[Payload]) -> list[int]:
-    """The positions in a whole history at which it can be cut so that all before may go, in order."""
+    """The positions in a whole history at which it can be cut so that all before may go, in order.
+
+    All but instructions that it begins with and the newest compaction item, which stand for what went.
+    """
     tail = Tail()
     for payload in reversed(payloads):
         tail.see(payload)

@@ -210,7 +210,7 @@ def _parted_reasoning(sent: Sequence[Trace]) -> Iterator[_Found]:
     is_followed = False
     for one in reversed(sent):
         if one.type != "reasoning":
-            is_followed = _is_by_model(one)
+            is_followed = is_by_model(one)
         elif not is_followed:
             yield "reasoning_without_item", one
 
@@ -224,13 +224,14 @@ def _bereft_items(traces: Sequence[Trace], sends: Sending, last_turn: int) -> It
             continue
         for place in range(index + 1, len(traces)):
             one = traces[place]
-            if not _is_by_model(one) or one.type == "reasoning":
+            if not is_by_model(one) or one.type == "reasoning":
                 break
             if one.id is not None and place not in sends.dropped and place not in sends.repeated:
                 yield "item_without_reasoning", one
 
 
-def _is_by_model(one: Trace) -> bool:
+def is_by_model(one: Trace) -> bool:
+    """Did the model say it: a message, a call, its reasoning or what a hosted tool did?"""
     return one.type not in CALLS_OF and one.role in (None, "assistant")
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from histories import any_history, call, instruction, output, said, user
+from histories import any_history, call, instruction, output, said, thought, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +94,13 @@ def test_a_compaction_stays_in_its_place_and_counts() -> None:
     assert left(items, keep_turns=2) == ([1, 8, 9, 10, 11], None)
     assert left(items, max_items=5) == ([1, 8, 9, 10, 11], None)
     assert left([*items, COMPACTION, *turns(2)], keep_turns=2) == ([12, 13, 14, 15, 16], None)
+
+
+def test_a_compaction_stays_with_what_the_model_said_before_it() -> None:
+    items = [*turns(2), user(), thought("r"), COMPACTION, said(), *turns(2)]
+    assert left(items, keep_turns=2) == (list(range(4, 12)), Obstacle.BELONGS_TOGETHER)
+    assert left(items, max_items=8) == (list(range(4, 12)), None)
+    assert dropped(items, 109) == Drop(items=2, turns=1)
 
 
 def test_where_the_place_would_split_a_pair() -> None:
