@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
@@ -230,17 +229,18 @@ class SqlStore(SqlRewriter):
         items = self._counted(connection, [changes[session_id] for session_id in locked if session_id in changes])
         others = [session_id for session_id in ids if session_id not in locked]
         there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
-        idle = guard.min_idle // timedelta(microseconds=1)
+        clock, turn = tuple(self._moment.run(connection).one())
+        cutoff = clock - guard.min_idle // timedelta(microseconds=1)
         outcomes = {}
         for change in changes.values():
             session = locked.get(change.session_id)
             if session is None:
                 outcomes[change.session_id] = Outcome.ACTIVE if change.session_id in there else Outcome.MISSING
             else:
-                outcomes[change.session_id] = _judge(change, session, items.get(session[0], _NO_ITEMS), idle)
-        for session in islice(locked.values(), 1):
-            self._meet(session.turn)
-            now = EPOCH + timedelta(microseconds=session.clock)
+                outcomes[change.session_id] = _judge(change, session, items.get(session[0], _NO_ITEMS), cutoff)
+        self._meet(turn)
+        if locked:
+            now = EPOCH + timedelta(microseconds=clock)
             outcomes |= dict.fromkeys(self._held_among(connection, list(locked), guard.named, now), Outcome.HELD)
         self.spent.check += time.monotonic() - started
         return outcomes
@@ -282,8 +282,11 @@ class SqlStore(SqlRewriter):
         """The sessions given, by the index on their ids, whatever share of the table they are."""
         s = self._sessions.c
         updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
-        columns = [s.session_id, updated, self._edition(), self._clock().label("clock"), self._turn().label("turn")]
-        return select(*columns).where(self._is_given(s.session_id))
+        return select(s.session_id, updated, self._edition()).where(self._is_given(s.session_id))
+
+    @cached_property
+    def _moment(self) -> Prepared:
+        return self._prepared(select(self._clock(), self._turn()))
 
     @cached_property
     def _passing_lock(self) -> Prepared:
@@ -375,11 +378,11 @@ class SqlStore(SqlRewriter):
                 raise Refused  # and not merely popped by the SDK meanwhile
 
 
-def _judge(change: Change, session: Any, items: Sequence[Any], idle: int) -> Outcome:
-    """``session`` as ``_lock`` has it, ``items`` as ``_counting``; ``idle`` in microseconds."""
-    _, updated, edition, clock, _ = session
+def _judge(change: Change, session: Any, items: Sequence[Any], cutoff: int) -> Outcome:
+    """``session`` as ``_lock`` has it, ``items`` as ``_counting``; life after ``cutoff`` is recent."""
+    _, updated, edition = session
     count, newest_key, newest = items
     if change.version not in (None, version_of(updated, edition, newest_key, count)):
         return Outcome.CHANGED
     latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
-    return Outcome.ACTIVE if latest > clock - idle else Outcome.DONE
+    return Outcome.ACTIVE if latest > cutoff else Outcome.DONE

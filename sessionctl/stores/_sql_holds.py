@@ -39,9 +39,9 @@ class SqlHoldStore(SqlItemReader):
 
     @abstractmethod
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
-        """Lock the rows of these sessions; (id, last append, edition, clock, turn) of those nobody else had locked.
+        """Lock the rows of these sessions; (id, last append, edition) of those that nobody else had locked.
 
-        In microseconds; nothing of it can change any more. ``wait``: wait for others instead of passing over
+        The append in microseconds; nothing of it can change any more. ``wait``: wait for others instead of passing over
         what they hold. Lookalikes may be locked too.
         """
 
