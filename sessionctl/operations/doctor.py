@@ -6,15 +6,17 @@ is looked for only where all of it is meant, so that a selection limits the read
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sessionctl.core.diagnosis import Diagnosis
 from sessionctl.core.finding import Finding, gravest_first
 from sessionctl.core.model import Effect, Order, SessionRef
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import AHEAD_BY
+from sessionctl.core.repairing import MENDABLE
 from sessionctl.core.selector import Selector
 from sessionctl.operations.purge import old_writers
 from sessionctl.operations.selecting import select
@@ -72,7 +74,9 @@ def diagnose(store: Store, selector: Selector, note: Callable[[SessionRef], None
         for item in store.items(ref.id):
             diagnosis.see(read_item(item.text), item)
         seen.add(ref.id, diagnosis.found())
-    found = [*seen.findings(), *_of_any_store(store), *store.findings(selector.resolve(now))]
+    label = shlex.quote(store.address.label)
+    own = (_with_fix(finding, label) for finding in store.findings(selector.resolve(now)))
+    found = [*seen.findings(label), *_of_any_store(store), *own]
     return Diagnosed(store=str(store.address), sessions=seen.sessions, findings=tuple(sorted(found, key=gravest_first)))
 
 
@@ -91,9 +95,15 @@ class _Seen:
             if len(self.examples[kind]) < EXAMPLES:
                 self.examples[kind].append(session_id)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, label: str) -> Iterator[Finding]:
         for kind, count in self.counts.items():
-            yield Finding(kind=kind, count=count, examples=tuple(self.examples[kind]))
+            fix = f"sessionctl doctor --fix {kind} -s {label}" if kind in MENDABLE else None
+            yield Finding(kind=kind, count=count, examples=tuple(self.examples[kind]), fix=fix)
+
+
+def _with_fix(finding: Finding, label: str) -> Finding:
+    """What is mended by a command rather than by a statement."""
+    return replace(finding, fix=f"sessionctl purge --empty -s {label}") if finding.kind == "empty_session" else finding
 
 
 def _of_any_store(store: Store) -> Iterator[Finding]:

@@ -25,3 +25,12 @@ def of_rows(kind: str, rows: Iterable[Any], fix: str | None = None) -> list[Find
 def near_the_end(newest_key: int | None) -> bool:
     """Are four fifths of the keys of four octets used up?"""
     return newest_key is not None and newest_key > _NEAR * LAST_INT4
+
+
+def rows_given_back(sessions: str, messages: str) -> str:
+    """The statement that gives items without a session their row back; the tables as statements name them."""
+    return (
+        f"INSERT INTO {sessions} (session_id, created_at, updated_at) "
+        f"SELECT session_id, min(created_at), max(created_at) FROM {messages} "
+        f"WHERE session_id NOT IN (SELECT session_id FROM {sessions}) GROUP BY session_id"
+    )

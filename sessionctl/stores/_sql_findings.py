@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, exists, func, literal_c
 
 from sessionctl.core.finding import Finding
 from sessionctl.core.selector import Query
-from sessionctl.stores._findings import LAST_INT4, near_the_end, of_rows
+from sessionctl.stores._findings import LAST_INT4, near_the_end, of_rows, rows_given_back
 from sessionctl.stores._sql import SqlReader
 from sessionctl.stores._sql_layout import Clock, Layout
 
@@ -50,7 +50,9 @@ def of_rows_of_tables(
     reading = connection.execution_options(stream_results=True)
     owner = messages.c.session_id
     orphans = select(owner, func.count()).where(~exists().where(same).correlate(messages)).group_by(owner)
-    yield from of_rows("orphan_items", reading.execute(orphans.select_from(messages)))
+    named = connection.dialect.identifier_preparer.format_table
+    fix = rows_given_back(named(sessions), named(messages))
+    yield from of_rows("orphan_items", reading.execute(orphans.select_from(messages)), fix)
     empty = select(sessions.c.session_id, literal_column("1")).where(~exists().where(same).correlate(sessions))
     yield from of_rows("empty_session", reading.execute(empty.select_from(sessions)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sessionctl.core.finding import Finding
 from sessionctl.core.units import format_size
-from sessionctl.stores._findings import of_rows
+from sessionctl.stores._findings import of_rows, rows_given_back
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import SqliteLayout, index_columns, index_ddl, quoted
 from sessionctl.stores._sqlite_values import text
@@ -17,26 +17,30 @@ from sessionctl.stores._sqlite_values import text
 _LARGE_LOG = 64 * 2**20
 _MUCH_FREE, _FREE_SHARE = 16 * 2**20, 0.25
 _WITHOUT_SESSION = "FROM {} o WHERE NOT EXISTS (SELECT 1 FROM {{sessions}} s WHERE s.session_id = o.session_id)"
+_WITHOUT_ITEMS = "FROM {sessions} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.session_id = o.session_id)"
 _OF_ROWS = (
-    ("orphan_items", None, _WITHOUT_SESSION.format("{messages}")),
-    (
-        "empty_session",
-        None,
-        "FROM {sessions} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.session_id = o.session_id)",
-    ),
+    ("orphan_items", None, _WITHOUT_SESSION.format("{messages}"), rows_given_back("{sessions}", "{messages}")),
+    ("empty_session", None, _WITHOUT_ITEMS, None),
     (
         "unstructured_items",
         "message_structure",
         "FROM {messages} o WHERE id NOT IN (SELECT message_id FROM {structure})",
+        None,
     ),
     (
         "dangling_structure",
         "message_structure",
         "FROM {structure} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.id = o.message_id)",
+        "DELETE FROM {structure} WHERE message_id NOT IN (SELECT id FROM {messages})",
     ),
-    ("dangling_usage", "turn_usage", _WITHOUT_SESSION.format("turn_usage")),
+    (
+        "dangling_usage",
+        "turn_usage",
+        _WITHOUT_SESSION.format("turn_usage"),
+        "DELETE FROM turn_usage WHERE session_id NOT IN (SELECT session_id FROM {sessions})",
+    ),
 )
-"""Class, the table it needs beyond the SDK's two, and the rows, each a session's."""
+"""Class, the table it needs beyond the SDK's two, the rows, each a session's, and the statement that mends them."""
 
 
 def findings(file: SqliteFile, layout: SqliteLayout, *, whole: bool) -> Iterator[Finding]:
@@ -51,10 +55,11 @@ def findings(file: SqliteFile, layout: SqliteLayout, *, whole: bool) -> Iterator
 def _rows(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
     tables = {"sessions": layout.sessions, "messages": layout.messages, "structure": "message_structure"}
     names = {role: quoted(table) for role, table in tables.items()}
-    for kind, needs, rows in _OF_ROWS:
+    for kind, needs, rows, fix in _OF_ROWS:
         if needs is None or needs in layout.advanced:
             found = file.rows(f"SELECT o.session_id, count(*) {rows.format(**names)} GROUP BY o.session_id")
-            yield from of_rows(kind, ((text(session_id), number) for session_id, number in found))
+            mending = fix.format(**names) if fix else None
+            yield from of_rows(kind, ((text(session_id), number) for session_id, number in found), mending)
 
 
 def _indexes(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:

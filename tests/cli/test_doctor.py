@@ -8,11 +8,12 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from acceptance.strict_model import refusal
 from agents.extensions.memory import AdvancedSQLiteSession, EncryptedSession
 from agents.memory import SQLiteSession
 from mysql_tables import create_mysql_tables
@@ -101,6 +102,49 @@ def test_every_defect_that_the_sdk_writes_is_named(case: SdkCase) -> None:
     assert not [each for each in sound.findings if each.kind in FATAL | HARMLESS]
 
 
+def test_what_is_mended_the_model_takes_and_undo_brings_back(case: SdkCase, tmp_path: Path) -> None:
+    for name, (_, items) in DEFECTS.items():
+        case.write(name, items)
+        case.stamp(name, updated_at=datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=2))
+    before = {name: case.texts(name) for name in DEFECTS}
+    where = str(case.path) if isinstance(case, SqliteCase) else case.url
+    kinds = sorted(set().union(*(kinds for kinds, _ in DEFECTS.values())))
+    fix = [part for kind in kinds for part in ("--fix", kind)]
+    assert in_process("doctor", *fix, "-s", where, "--dry-run", "-o", "json").json["dry_run"] is True
+    assert {name: case.texts(name) for name in DEFECTS} == before
+    done = in_process("doctor", *fix, "-s", where, "--archive", tmp_path / "archive", "--yes", "-o", "json")
+    assert done.status == 0, done.said
+    broken = {name for name, (wrong, _) in DEFECTS.items() if wrong}
+    assert done.json["changed"]["sessions"] == len(broken)
+    after = {name: case.texts(name) for name in DEFECTS}
+    assert {name for name in DEFECTS if after[name] != before[name]} == broken
+    assert all(set(after[name]) <= set(before[name]) for name in DEFECTS)
+    with case.open() as store:
+        assert not [each.kind for each in diagnose(store, Selector()).findings if each.kind in FATAL | HARMLESS]
+    assert [name for name in DEFECTS if name != "pending" and refusal(case.read(name))] == []
+    undone = in_process("undo", done.json["run_id"], "--yes", "-s", where, "-o", "json")
+    assert undone.status == 0, undone.said
+    assert {name: case.texts(name) for name in DEFECTS} == before
+
+
+def test_an_active_session_is_not_mended_and_the_words_for_what_cannot_be(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    write_sessions(path, {"busy": DEFECTS["orphan output"][1]})
+    done = in_process("doctor", "--fix", "orphan_output", "-s", path, "--yes", "--no-archive", "-o", "json")
+    assert (done.status, done.json["skipped"]["active"], done.json["changed"]["sessions"]) == (0, 1, 0)
+    now = ("--id", "busy", "--min-idle", "0")
+    assert in_process("doctor", "--fix", "orphan_output", "-s", path, "--yes", *now).status == 0
+    assert set(found("-s", path)) == {"open_permissions"}
+    for given, words in (
+        (("--fix", "missing_index"), "--fix mends histories"),
+        (("--fix", "orphan_outputs"), "did you mean orphan_output?"),
+        (("--yes",), "without --fix"),
+        (("--fix", "orphan_output", "--min-idle", "0"), "--min-idle 0 needs"),
+    ):
+        refused = in_process("doctor", *given, "-s", path)
+        assert (refused.status, words in refused.said) == (2, True), refused.said
+
+
 def test_of_encrypted_sessions_expired_and_plain_items_are_told(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
 
@@ -153,8 +197,14 @@ def test_rows_that_do_not_belong_together(case: SdkCase) -> None:
     with case.open() as store:
         rows = {each.kind: (each.count, each.examples) for each in store.findings(Query()) if each.examples}
         chosen = [each for each in store.findings(Query(named=frozenset({"whole"}))) if each.examples]
+        statements = [each.fix for each in store.findings(Query()) if each.kind in expected and each.fix]
     assert rows == expected
     assert chosen == []
+    for statement in statements:
+        case.execute(statement)
+    with case.open() as store:
+        assert [each.kind for each in store.findings(Query()) if each.examples] == ["empty_session"]
+    assert case.read("whole") == turn(1)
 
 
 def test_an_advanced_session_opened_on_plain_rows(tmp_path: Path) -> None:

@@ -1,55 +1,87 @@
-"""Find what is wrong with stores and their sessions."""
+"""Find what is wrong with stores and their sessions, and mend the histories."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
+from sessionctl.cli import mending
 from sessionctl.cli import options as opt
+from sessionctl.cli.bounding import bounded
 from sessionctl.cli.doctor_view import classes_help
 from sessionctl.cli.output import Form, Output
+from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
 from sessionctl.cli.selecting import selecting
+from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
+from sessionctl.errors import UsageError
 
 FORMS = (Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL)
 _FINDINGS = 6
 
 
 @selecting()
+@bounded
+@consenting(dry_run="With --fix: show the plan and stop.")
+@safeguarding(without=("everything", "max_share"))
 def command(
+    *,
     chosen: Selector,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
+    fix: mending.FixOpt = None,
+    limits: Limits,
+    consent: Consent,
+    safety: Safety,
+    min_idle: mending.MinIdleOpt = None,
     output: opt.OutputOpt = Form.TABLE,
+    null: opt.NullOpt = False,
 ) -> None:
     """Find histories that the model would reject, broken rows, and what is wrong with the store itself.
 
     The selected sessions are read item by item; what costs a pass over all rows is looked for only without \
 selectors. Nothing is written. Exit status 6 where there are errors or warnings; notes are told and nothing more.
 
+    --fix takes the orphan halves, or the whole turns, out of histories with findings of that class, and never \
+puts anything in: a plan like any other, with an archive (--archive) that undo puts back.
+
     sessionctl doctor
 
     sessionctl doctor --newer-than 10m     (a gate after a deploy)
+
+    sessionctl doctor --fix orphan_output --archive /var/backups/sessions
     """
+    if fix:
+        mending.check_classes(fix)
+        out = Output(output, null=null and output is Form.NAME, allowed=mending.FORMS)
+        raise typer.Exit(
+            mending.mend(fix, chosen, limits, consent, safety, min_idle, out, store, all_stores=all_stores)
+        )
+    if consent.yes or safety.archive or min_idle is not None:
+        raise UsageError("nothing is changed without --fix CLASS")
+    raise typer.Exit(_look(chosen, Output(output, allowed=FORMS), store, all_stores=all_stores))
+
+
+def _look(chosen: Selector, out: Output, store: Sequence[str] | None, *, all_stores: bool) -> int:
     from sessionctl.cli.doctor_view import diagnosed_json, show_diagnosed, two_stores_json
     from sessionctl.cli.stores_in_use import failed_json, finish, visit
     from sessionctl.operations.doctor import Places, all_findings, diagnose, grave
 
-    out = Output(output, allowed=FORMS)
     trip = visit(store, out, all_stores=all_stores)
     places = Places()
     parts = list(trip.each(lambda opened: iter([diagnose(opened, chosen, places.enter(opened.address.label))])))
-    if output is Form.JSONL:
+    if out.form is Form.JSONL:
         for part in parts:
             out.record(diagnosed_json(part))
-    elif output is Form.JSON and not trip.several:
+    elif out.form is Form.JSON and not trip.several:
         out.json(diagnosed_json(parts[0]))
-    elif output is Form.JSON:
+    elif out.form is Form.JSON:
         stores = [*map(diagnosed_json, parts), *failed_json(trip)]
         out.json({"store": None, "findings": two_stores_json(places), "stores": stores})
     else:
         show_diagnosed(out, parts, places)
-    status = finish(trip, out)
-    raise typer.Exit(status or (_FINDINGS if grave(all_findings(parts, places)) else 0))
+    return finish(trip, out) or (_FINDINGS if grave(all_findings(parts, places)) else 0)
 
 
 command.__doc__ = f"{command.__doc__}\n{classes_help()}"
