@@ -27,6 +27,7 @@ from sessionctl.export.base import Document, Ending, Exported
 from sessionctl.export.reading import Block, Reading, Shown, facts, title
 
 _IN_MEMORY = 4 << 20
+_BRIEF = 120
 _UNFOLD = '<button type="button" aria-pressed="false">Unfold all</button>'
 _FOLDED = (Kind.CALL, Kind.OUTPUT, Kind.HANDOFF, Kind.ASIDE)
 _CLASSES = {Kind.ASIDE: "aside", Kind.ROW: "row", Kind.HANDOFF: "handoff", Kind.CALL: "tool", Kind.OUTPUT: "tool"}
@@ -130,7 +131,14 @@ def _item(shown: Shown) -> str:
         body += "".join(_block(block) for part in shown.parts for block in part)
         return f'<article class="{classes}"><div class="head">{head}</div>{body}</article>\n'
     body += "".join(_parts(shown))
-    return f'<article class="{classes}"><details><summary>{head}</summary>{body}</details></article>\n'
+    summary = f'<summary data-brief="{escape(_brief(shown))}">{head}</summary>'
+    return f'<article class="{classes}"><details>{summary}{body}</details></article>\n'
+
+
+def _brief(shown: Shown) -> str:
+    """How what is folded begins, on one line."""
+    text = next((block.text for part in shown.parts for block in part), "")
+    return " ".join(text[: 2 * _BRIEF].split())[:_BRIEF]
 
 
 def _class(shown: Shown) -> str:

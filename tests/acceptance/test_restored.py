@@ -19,6 +19,7 @@ from operating import Ran, in_process
 from sdk_cases import CASES, SdkCase, SqliteCase, fill, made
 from servers import fresh_mysql, fresh_postgres
 from soak.forker import forker
+from soak.killing import in_store
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.archive.writer import create_archive
@@ -213,36 +214,19 @@ def test_killed_at_random_instants_and_run_again(target: str, request: pytest.Fi
     with store("sqlite", request) as origin, store(target, request) as goal, forker() as process:
         fill(origin, names, turn(1), idle=timedelta(days=60))
         archived(origin, file)
-        texts, said = origin.texts(names[0]), tmp_path / "said"
-
-        def run(kill_after: float | None = None) -> tuple[int, float]:
-            return process.run("restore", str(file), "-s", address(goal), "--yes", home=tmp_path, kill_after=kill_after)
-
-        status, whole_s = run()
-        assert status == 0, said.read_text()
-        midway = 0
-        for _ in range(20):
-            if midway >= 3:
-                break
-            empty(goal)
-            while (status := run(pick.uniform(0.3, 0.9) * whole_s)[0]) != 0:
-                assert status == -signal.SIGKILL, said.read_text()
-                found = _texts(goal)
-                assert all(kept == texts for kept in found.values())
-                midway += 0 < len(found) < len(names)
-            assert _texts(goal) == dict.fromkeys(names, texts)
-        assert midway >= 3, "no kill came while sessions were put in"
+        texts, command, back = origin.texts(names[0]), ("restore", str(file), "-s", address(goal), "--yes"), 0
+        for number in (3, 0, 8, None):
+            instant = None if number is None else (number, pick.uniform(0, 0.01))
+            status, _ = process.run(*command, home=tmp_path, in_portion=instant)
+            assert status == (0 if number is None else -signal.SIGKILL), (tmp_path / "said").read_text()
+            found = in_store(goal)
+            assert all([text for _, text in items] == texts for items in found.values())
+            assert max(back, 30) <= len(found) <= len(names)
+            back = len(found)
+        assert found.keys() == set(names)
         assert goal.read(names[-1]) == turn(1)
         with goal.open() as opened:
             assert {hold.value for hold in opened.holds()} == set(names)
-
-
-def _texts(case: SdkCase) -> dict[str, list[str]]:
-    """Of all sessions, past sessionctl."""
-    found: dict[str, list[str]] = {name: [] for (name,) in case.execute("SELECT session_id FROM agent_sessions")}
-    for name, text in case.execute("SELECT session_id, message_data FROM agent_messages ORDER BY created_at, id"):
-        found[name].append(text)
-    return found
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

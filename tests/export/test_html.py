@@ -155,6 +155,12 @@ class TestInABrowser:
         self.search(page, "no such words")
         assert page.run(f"{shown}.length") == 0
 
+    def test_what_is_folded_says_how_it_begins(self, page: Browser) -> None:
+        """Shown, but no text of the page: it is found and copied once."""
+        brief = page.run("getComputedStyle(document.querySelector('.tool summary'), '::after').content")
+        assert "{" in brief
+        assert page.run("document.querySelector('.tool summary').textContent").count("{") == 0
+
     def test_unfolding(self, page: Browser) -> None:
         assert page.run("document.querySelectorAll('details[open]').length") == 0
         page.run("document.querySelector('button').click()")

@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,16 @@ class Forker:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, *arguments: str, home: Path, kill_after: float | None = None) -> tuple[int, float]:
-        """The exit status (negative: the signal) and the seconds it took; ``kill_after`` seconds it is killed."""
+    def run(
+        self, *arguments: str, home: Path, kill_after: float | None = None, in_portion: tuple[int, float] | None = None
+    ) -> tuple[int, float]:
+        """The exit status (negative: the signal) and the seconds it took; ``kill_after`` seconds it is killed.
+
+        Or ``in_portion``: so many seconds after it begins to put back the portion of this number, from 0.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"arguments": arguments, "home": str(home), "kill_after": kill_after}
+        order = {"arguments": arguments, "home": str(home), "kill_after": kill_after, "in_portion": in_portion}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -100,11 +107,26 @@ def _work(order: dict[str, Any]) -> None:
         said = os.open(Path(order["home"], "said"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(said, 1)
         os.dup2(said, 2)
+        if order["in_portion"] is not None:
+            _die_in_portion(*order["in_portion"])
         status = run(order["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _die_in_portion(number: int, seconds: float) -> None:
+    from sessionctl.operations import put_back
+
+    put, portions = put_back._put_portion, count()
+
+    def put_or_die(*given: Any) -> Any:
+        if next(portions) == number:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return put(*given)
+
+    put_back._put_portion = put_or_die
 
 
 if __name__ == "__main__":

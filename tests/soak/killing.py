@@ -62,7 +62,7 @@ class _Soak:
     def __init__(self, case: SdkCase, directory: Path, forker: Forker, pick: random.Random) -> None:
         self._case, self._forker, self._pick = case, forker, pick
         self._home, self._archives = directory / "home", directory / "archives"
-        self._before, self._content = _rows(case), _in_store(case)
+        self._before, self._content = _rows(case), in_store(case)
         self.tally = Tally()
         self._purge_s = self._undo_s = 0.0
         url = str(case.path) if isinstance(case, SqliteCase) else getattr(case, "url", "")
@@ -78,7 +78,7 @@ class _Soak:
                  "--archive", str(self._archives))  # fmt: skip
         if not self._purge_s:
             self._purge_s = self._whole(purge)
-        while (left := len(_in_store(self._case)) - len(LIVE)) and not self.tally.breaches:
+        while (left := len(in_store(self._case)) - len(LIVE)) and not self.tally.breaches:
             lasts = self._purge_s * (0.3 + 0.7 * left / (len(self._content) - len(LIVE)))
             after = self._pick.uniform(0, lasts) if self.tally.kills < most else None
             status, _ = self._forker.run(*purge, home=self._home, kill_after=after)
@@ -123,7 +123,7 @@ class _Soak:
         return took
 
     def _nothing_is_lost(self) -> None:
-        there, archived = _in_store(self._case), dict(self._archived())
+        there, archived = in_store(self._case), dict(self._archived())
         for session_id, content in self._content.items():
             if session_id in there:
                 if there[session_id] != content:
@@ -188,13 +188,19 @@ class _Soak:
         self.tally.breaches.append(rule)
 
 
-def _in_store(case: SdkCase) -> Content:
-    """(key, text) of all items by session, past sessionctl; sessions without items too."""
-    found: dict[str, list[Any]] = {id_: [] for (id_,) in case.execute("SELECT session_id FROM agent_sessions")}
-    for session_id, key, text in case.execute(
-        f"SELECT session_id, id, message_data FROM agent_messages ORDER BY {case._order}"
+def in_store(case: SdkCase) -> Content:
+    """(key, text) of all items by session, past sessionctl; sessions without items too.
+
+    In one statement, which sees one instant: what a killed run sent to a server may be committed at any moment after.
+    """
+    found: dict[str, list[Any]] = {}
+    for session_id, key, text, _ in case.execute(
+        "SELECT session_id, NULL AS id, NULL AS message_data, NULL AS created_at FROM agent_sessions UNION ALL "
+        f"SELECT session_id, id, message_data, created_at FROM agent_messages ORDER BY {case._order}"
     ):
-        found.setdefault(session_id, []).append((key, text))
+        items = found.setdefault(session_id, [])
+        if key is not None:
+            items.append((key, text))
     return {session_id: tuple(items) for session_id, items in found.items()}
 
 
