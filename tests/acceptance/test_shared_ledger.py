@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -144,3 +146,45 @@ def test_a_run_stops_where_the_ledgers_server_stays_away(server: OwnServer, stor
         for run_id in (again.json["run_id"], first):
             assert sessionctl("undo", run_id, "--yes", env=two).status == 0
         assert len(ids_in(store)) == SESSIONS
+
+
+FAR_AWAY = """
+import sys
+from datetime import timedelta
+from sessionctl.ledger import record
+record._pid_space = lambda: "that of another host"
+record._SILENT = timedelta(seconds=1)
+from sessionctl.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def stopped_between_batches(process: subprocess.Popen[bytes], store: Path) -> bool:
+    """Stop it; where it holds a lock of its store, let it go on and say so."""
+    process.send_signal(signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(store, timeout=0, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            return False
+    return True
+
+
+def test_one_that_stood_still_for_too_long_stops_when_it_goes_on(
+    postgres_url: str, store: Path, tmp_path: Path
+) -> None:
+    """Meanwhile another host took it for cut off, and undid it: nothing more may go, and all is back."""
+    one, two = homes(tmp_path, postgres_url)
+    with slowly(one, "-m", "sessionctl", *purge(store, tmp_path)) as process:
+        in_mid_run(store, process)
+        [run_id] = sessionctl("runs", "list", "-o", "name", env=two).text.split()
+        undo = [sys.executable, "-c", FAR_AWAY, "undo", run_id, "--yes"]
+        wait_for(lambda: stopped_between_batches(process, store), "a moment between two batches")
+        time.sleep(1.5)
+        done = subprocess.run(undo, env={**os.environ, **two}, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, len(ids_in(store))) == (0, SESSIONS), done.stderr
+        process.send_signal(signal.SIGCONT)
+        ran = result(process)
+    assert (ran.status, "taken for cut off" in ran.json["error"]) == (3, True)
+    assert len(ids_in(store)) == SESSIONS
