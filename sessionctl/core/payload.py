@@ -55,11 +55,14 @@ class Payload:
         self._data = data
         self.unreadable = unreadable
         self.type = kind
-        self.role = string(head.role)
-        self.id = string(head.id)
-        self.status = string(head.status)
-        self.name = _name(kind, head) if kind != "message" else string(head.name)
-        self.call_id = string(head.call_id) or (_other_call_id(kind, head) if kind in _CALLED_BY_OTHER_IDS else None)
+        self.role: str | None = head.role
+        self.id: str | None = head.id
+        self.status: str | None = head.status
+        self.name: str | None = head.name if kind == "message" else _name(kind, head)
+        self.call_id: str | None = head.call_id
+        if head.call_id is None and kind in _CALLED_BY_OTHER_IDS:
+            # The API's own type of local shell items knows only the id, the SDK writes a call_id as well.
+            self.call_id = head.approval_request_id if kind == "mcp_approval_response" else head.id
         self.program = None if head.caller is None else _program(head.caller)
 
     @property
@@ -94,13 +97,10 @@ class Payload:
 
 
 _ABSENT = msgspec.Raw(b"")
+_STRINGS = ["type", "role", "id", "call_id", "status", "name", "server_label", "namespace", "approval_request_id"]
 _HEAD = msgspec.defstruct(
     "Head",
-    [
-        *((name, Any, None) for name in ("type", "role", "id", "call_id", "status", "name", "caller")),
-        *((name, Any, None) for name in ("server_label", "namespace", "approval_request_id")),
-        ("content", msgspec.Raw, _ABSENT),
-    ],
+    [*((name, str | None, None) for name in _STRINGS), ("caller", Any, None), ("content", msgspec.Raw, _ABSENT)],
 )
 """The fields that everything asks for; decoding into it checks all of the JSON but builds nothing of the rest."""
 _NO_FIELDS = _HEAD()
@@ -118,12 +118,11 @@ def read_item(text: str) -> Payload:
         return _read_carefully(text)
     try:
         head = _decode(text)
-    except (ValueError, RecursionError):  # broken, or valid only for the slower and more tolerant parser
+    except (ValueError, RecursionError):  # broken, of other types, or valid only for a more tolerant parser
         return _read_carefully(text)
-    kind = head.type
-    if type(kind) is str and kind:
-        return Payload(text, head, kind)
-    if type(head.role) is str and head.content is not _ABSENT:
+    if head.type:
+        return Payload(text, head, head.type)
+    if head.role is not None and head.content is not _ABSENT:
         return Payload(text, head, "message")
     return _read_carefully(text)
 
@@ -140,8 +139,8 @@ def _read_carefully(text: str) -> Payload:
         return _no_item(text, Unreadable.NOT_LOADABLE)
     if not isinstance(data, dict):
         return _no_item(data, Unreadable.NOT_AN_OBJECT)
-    head = _HEAD(**{name: data[name] for name in _HEAD.__struct_fields__ if name in data})
-    return Payload(text, head, string(head.type) or _implied_type(data, string(head.role)), data)
+    head = _HEAD(**{name: string(data.get(name)) for name in _STRINGS}, caller=data.get("caller"))
+    return Payload(text, head, head.type or _implied_type(data, head.role), data)
 
 
 def _no_item(data: Any, why: Unreadable) -> Payload:
@@ -162,23 +161,15 @@ def _implied_type(data: Mapping[str, Any], role: str | None) -> str | None:
 
 
 def _name(kind: str | None, head: Any) -> str | None:
-    name = string(head.name)
-    scope = string(head.server_label) or string(head.namespace)
+    scope: str | None = head.server_label or head.namespace
     if kind == "mcp_list_tools":
         return scope
-    return f"{scope}.{name}" if scope and name else name
+    return f"{scope}.{head.name}" if scope and head.name else head.name
 
 
 _CALLED_BY_OTHER_IDS = frozenset(
     ("mcp_approval_request", "mcp_approval_response", "local_shell_call", "local_shell_call_output")
 )
-
-
-def _other_call_id(kind: str | None, head: Any) -> str | None:
-    if kind == "mcp_approval_response":
-        return string(head.approval_request_id)
-    # The API's own type of local shell items knows only the id, the SDK writes a call_id as well.
-    return string(head.id)
 
 
 def _program(caller: object) -> str | None:

@@ -96,12 +96,10 @@ def opening_of(items: Iterable[tuple[Item, Payload]]) -> list[tuple[Item, Payloa
 
 
 class _Mark(NamedTuple):
-    """A cut, and what the items behind it come to."""
+    """A cut, and how many items, tokens and octets stay with it."""
 
     cut: Cut
-    items: int
-    tokens: int
-    bytes: int
+    totals: tuple[int, int, int]
 
 
 class Trimmer:
@@ -112,6 +110,7 @@ class Trimmer:
     ) -> None:
         """``now`` is by the store's clock; ``count_tokens`` is called only where tokens are limited."""
         self._limits = limits
+        self._bounds = (limits.max_items, limits.max_tokens, limits.max_bytes)
         self._cutoff = None if limits.items_older_than is None else now - limits.items_older_than
         self._count = count_tokens if limits.max_tokens is not None else _no_tokens
         self._opening = len(opening)
@@ -121,11 +120,12 @@ class Trimmer:
         self._old: list[bool] = []  # of each mark whose turn in front was read: is all of that turn old?
         self._turn_is_old = True
         self._is_untimed = False
-        self._items = len(opening)  # what stays before the cut counts from the beginning
-        self._tokens = sum(self._count(payload) for _, payload in opening)
-        self._bytes = sum(item.size for item, _ in opening)
-        self._compaction = _Mark(Cut(0, 0), 0, 0, 0)
-        self._looked_at = 0
+        # What stays before the cut counts from the beginning.
+        sizes = sum(self._count(payload) for _, payload in opening), sum(item.size for item, _ in opening)
+        self._totals = (len(opening), *sizes)
+        self._compaction = (0, 0, 0)
+        self._look_at = 1
+        self._settled: _Mark | None = None
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -134,13 +134,13 @@ class Trimmer:
         cut = self._tail.see(payload, hidden=item.hidden is not None)
         if cut is not None:
             self._end_turn()
-            self._marks.append(_Mark(cut, self._items, self._tokens, self._bytes))
+            self._marks.append(_Mark(cut, self._totals))
         if _identity(item) in self._of_opening:
             return
-        tokens, size = self._count(payload), item.size
-        self._items, self._tokens, self._bytes = self._items + 1, self._tokens + tokens, self._bytes + size
+        items, tokens, size = self._totals
+        self._totals = (items + 1, tokens + self._count(payload), size + item.size)
         if self._tail.compaction == self._tail.items - 1:
-            self._compaction = _Mark(Cut(self._tail.items, 0), 1, tokens, size)
+            self._compaction = (1, self._totals[1] - tokens, self._totals[2] - size)
         if self._cutoff is not None:
             self._is_untimed |= item.created_at is None
             self._turn_is_old &= item.created_at is not None and item.created_at <= self._cutoff
@@ -160,25 +160,27 @@ class Trimmer:
         """Can nothing older change the decision any more?"""
         if self._tail.is_whole or self._tail.is_encrypted:
             return True
-        if self._looked_at == len(self._marks) or not self._demands():
+        if len(self._marks) < self._look_at or not self._demands():
             return False
         chosen = self._choice(self._tail.may_be_safe)
-        if chosen is None:
-            return False
-        self._looked_at = len(self._marks)  # it cannot change before another turn was read
-        return self._tail.is_safe(chosen.cut) is True
+        if chosen is not None and self._tail.is_safe(chosen.cut):
+            self._settled = chosen
+        self._look_at = len(self._marks) * 5 // 4 + 1  # not at every turn: each look is at all of them
+        return self._settled is not None
 
     # -- deciding ---------------------------------------------------------------------------------------
 
     def decide(self) -> Trim:
         """What stays. Only once it ``is_settled``."""
         rejected = set[Cut]()
-        chosen: _Mark | None = None
-        while not self._tail.is_encrypted:
+        chosen = self._settled
+        while chosen is None and not self._tail.is_encrypted:
             chosen = self._choice(lambda cut: cut not in rejected and self._tail.may_be_safe(cut))
-            if chosen is None or self._tail.is_safe(chosen.cut):
+            if chosen is None:
                 break
-            rejected.add(chosen.cut)
+            if not self._tail.is_safe(chosen.cut):
+                rejected.add(chosen.cut)
+                chosen = None
         cut = chosen.cut if chosen else Cut(self._tail.items, self._tail.turns)
         place = self._tail.compaction
         return Trim(
@@ -202,18 +204,19 @@ class Trimmer:
         limits, found = self._limits, list[_Demand]()
         if limits.keep_turns is not None and len(self._marks) >= max(1, limits.keep_turns):
             found.append(_Demand(max(1, limits.keep_turns) - 1, is_bound=False))
-        for limit, field in ((limits.max_items, "items"), (limits.max_tokens, "tokens"), (limits.max_bytes, "bytes")):
-            if limit is not None and getattr(self, f"_{field}") > limit:
-                fitting = sum(self._behind(mark, field) <= limit for mark in self._marks)
+        for unit, bound in enumerate(self._bounds):
+            if bound is not None and self._totals[unit] > bound:
+                fitting = sum(self._behind(mark, unit) <= bound for mark in self._marks)
                 found.append(_Demand(fitting - 1, is_bound=True))
         if self._cutoff is not None and True in self._old:
             found.append(_Demand(self._old.index(True), is_bound=False))
         return found
 
-    def _behind(self, mark: _Mark, field: str) -> int:
+    def _behind(self, mark: _Mark, unit: int) -> int:
         """What stays when cut at ``mark``, a compaction in front of it included."""
-        is_apart = self._compaction.cut.items > mark.cut.items
-        return int(getattr(mark, field)) + (int(getattr(self._compaction, field)) if is_apart else 0)
+        place = self._tail.compaction
+        is_apart = place is not None and place >= mark.cut.items
+        return mark.totals[unit] + (self._compaction[unit] if is_apart else 0)
 
     def _obstacle(self, chosen: _Mark | None) -> Obstacle | None:
         demanded = min((demand.at for demand in self._demands()), default=None)

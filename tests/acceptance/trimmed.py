@@ -146,12 +146,14 @@ def _newest_turns(history: Sequence[Any], count: int) -> list[int]:
 
 
 def _split(history: Sequence[Any], stay: set[int], gone: set[int]) -> Iterator[str]:
-    """Calls and outputs on either side of the cut, of ids that each have one of both."""
+    """Calls and outputs behind them on either side of the cut, of ids that each have one of both."""
     calls, outputs = dict[Any, int](), dict[Any, int]()
     counts = Counter[Any]()
     for at, item in enumerate(history):
         kind = item.get("type")
         name = item.get("call_id") or item.get("approval_request_id") or item.get("id")
+        if name is None:
+            continue
         if kind in PAIRS:
             calls[kind, name] = at
             counts["call", kind, name] += 1
@@ -159,7 +161,7 @@ def _split(history: Sequence[Any], stay: set[int], gone: set[int]) -> Iterator[s
             outputs[call, name] = at
             counts["output", call, name] += 1
     for pair in calls.keys() & outputs.keys():
-        once = counts["call", *pair] == counts["output", *pair] == 1
+        once = counts["call", *pair] == counts["output", *pair] == 1 and calls[pair] < outputs[pair]
         if once and (calls[pair] in stay) != (outputs[pair] in stay):
             yield f"{pair} was split, with {sorted(gone & {calls[pair], outputs[pair]})} gone"
 

@@ -1,6 +1,6 @@
 """Every real transcript trimmed at every limit, its newest turns dropped behind every item, its outputs made small.
 
-    python tests/soak/trimming.py                      all transcripts, and 20,000 generated histories
+    python tests/soak/trimming.py                      all transcripts, and 5,000 generated histories
     python tests/soak/trimming.py --examples 1000 --every 10
 
 After each the validator finds no defect that was not there before, no pair is split, the newest turns and the
@@ -22,7 +22,7 @@ from typing import Any
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=20_000, metavar="N", help="generated histories")
+    parser.add_argument("--examples", type=int, default=5_000, metavar="N", help="generated histories")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of the transcripts only each N-th")
     wanted = parser.parse_args()
     return int(_transcripts(wanted.every) | _generated(wanted.examples))
