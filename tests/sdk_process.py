@@ -209,7 +209,8 @@ class SdkProcess:
         """A writer at work for the time of the block: on ``sessions`` in turn, or on ``fresh`` new ones at random.
 
         ``how`` may also hold ``at_random`` (choose among ``sessions``, by ``seed``), ``aimed`` (the same, but only
-        among those that ``LiveWriter.aim`` names) and ``keep`` (how many sessions it leaves open).
+        among those that ``LiveWriter.aim`` names), ``keep`` (how many sessions it leaves open) and ``answered``
+        (each append is a turn, with an answer behind the user's items).
         """
         arguments = {"url": url, "sessions": list(sessions) if sessions else None, "fresh": fresh, "think_s": think_s}
         number = self._command("run", arguments | {"items_per_append": items_per_append} | how, run=True)

@@ -300,6 +300,8 @@ class Writer:
                 {"role": "user", "content": f"live {number}.{part} {uuid.uuid4().hex}"}
                 for part in range(command.get("items_per_append", 1))
             ]
+            if command.get("answered"):
+                items.append({"role": "assistant", "content": f"so it is, {number}"})
             await self._append(command, session_id, items)
             if "keep" in command:
                 await self._let_go(self._sessions[command["id"]], command["keep"])

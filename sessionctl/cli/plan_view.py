@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from itertools import islice
 
 from sessionctl.cli.output import Column, Output, Record
@@ -11,7 +12,7 @@ from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped, Times
 from sessionctl.core.tokens import tokens_of_size
-from sessionctl.core.units import exact_duration, format_age, format_minute, format_second, format_size
+from sessionctl.core.units import count, exact_duration, format_age, format_minute, format_second, format_size
 
 _SHOWN = 10
 _SKIP_WORDS = {
@@ -40,7 +41,9 @@ def removed_text(report: Report) -> str:
     if not report.keeps_sessions:
         return totals_text(removed)
     tokens = f"about {tokens_of_size(removed.bytes):,} tokens (estimate)"
-    return f"{removed.items:,} items, {format_size(removed.bytes)}, {tokens} from {removed.sessions:,} sessions"
+    sessions = count(removed.sessions, "session")
+    elided = f"{count(removed.elided, 'item')} elided, " if removed.elided else ""
+    return f"{count(removed.items, 'item')}, {elided}{format_size(removed.bytes)}, {tokens} from {sessions}"
 
 
 def show_plan(out: Output, plan: Plan, foreseen: Report, *, to_stderr: bool = False) -> None:
@@ -67,7 +70,7 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
         yield f"  leaves      {clause}"
     yield f"  matches     {totals_text(header.matched)}"
     if header.keeps_sessions:
-        yield f"  fits        {header.unchanged:,} sessions already"
+        yield f"  fits        {count(header.unchanged, 'session')} already"
     if header.active:
         yield f"  skips       {header.active:,} active within {exact_duration(header.min_idle)}"
     if header.held:
@@ -75,9 +78,15 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     if header.missing:
         yield f"  missing     {header.missing:,} of the named sessions"
     yield f"  removes     {removed_text(foreseen)}"
+    yield from _obstacle_lines(header.obstacles)
     if foreseen.remaining:
         yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
     yield from _preflight_lines(header, foreseen.forecast)
+
+
+def _obstacle_lines(obstacles: Mapping[StrEnum, int]) -> Iterator[str]:
+    for why, sessions in obstacles.items():
+        yield f"  beyond      {count(sessions, 'session')}: {why}"
 
 
 def _preflight_lines(header: PlanHeader, forecast: Forecast | None) -> Iterator[str]:
@@ -147,6 +156,7 @@ def _report_lines(report: Report) -> Iterator[str]:
     yield f"  removed     {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
     if report.removed.sessions:
         yield f"  time        {_times(report.times)}"
+    yield from _obstacle_lines(report.obstacles)
     if report.retries:
         yield f"  retries     {report.retries:,}"
     skipped = [f"{count:,} {_SKIP_WORDS[kind]}" for kind, count in report.skipped.items() if count]

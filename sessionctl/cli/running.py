@@ -22,6 +22,7 @@ from sessionctl.core.model import Guard
 from sessionctl.core.plan import PlanHeader, Totals, refusals, share_refusal
 from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
+from sessionctl.core.units import count
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import Ledger, new_run, private_directory
 from sessionctl.operations.archiving import archiving_of
@@ -163,7 +164,8 @@ def _question(plans: Sequence[Planned]) -> str:
     """What is to be confirmed, up to the place."""
     planned = sum((plan.header.planned for plan in plans), Totals())
     if any(plan.header.keeps_sessions for plan in plans):
-        return f"Remove {planned.items} items from {planned.sessions} sessions in"
+        and_elide = f" and elide {planned.elided:,}" if planned.elided else ""
+        return f"Remove {count(planned.items, 'item')}{and_elide} from {count(planned.sessions, 'session')} in"
     return f"Delete {planned.sessions} sessions from"
 
 
@@ -262,6 +264,7 @@ def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Repo
         stopped=stopped,
         elapsed_s=0.0,
         keeps_sessions=header.keeps_sessions,
+        obstacles=header.obstacles,
         named_skipped=header.named_skipped,
         signal=signal,
     )

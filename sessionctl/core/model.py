@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
@@ -78,6 +79,14 @@ class Item:
     def size(self) -> int:
         """Octets of the stored text."""
         return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))
+
+
+class Ends(NamedTuple):
+    """The first and the newest items of a session, both in the order of reading; what lies between was not read."""
+
+    session_id: str
+    head: Sequence[Item]
+    tail: Sequence[Item]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

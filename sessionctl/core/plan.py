@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from sessionctl.core.model import Change, Delete, Effect, Hazard, Outcome, Preflight, Rewrite
@@ -19,19 +20,28 @@ AHEAD_BY = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over sessions; bytes are octets of stored item texts."""
+    """Sums over sessions; bytes are octets of stored item texts. ``elided`` items stay, and lose only bytes."""
 
     sessions: int = 0
     items: int = 0
     bytes: int = 0
+    elided: int = 0
 
-    def plus(self, items: int, size: int) -> Totals:
+    def plus(self, items: int, size: int, elided: int = 0) -> Totals:
         """These and one more session."""
-        return Totals(sessions=self.sessions + 1, items=self.items + items, bytes=self.bytes + size)
+        return Totals(
+            sessions=self.sessions + 1,
+            items=self.items + items,
+            bytes=self.bytes + size,
+            elided=self.elided + elided,
+        )
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(
-            sessions=self.sessions + other.sessions, items=self.items + other.items, bytes=self.bytes + other.bytes
+            sessions=self.sessions + other.sessions,
+            items=self.items + other.items,
+            bytes=self.bytes + other.bytes,
+            elided=self.elided + other.elided,
         )
 
 
@@ -55,6 +65,11 @@ class Step:
         return self.rewrite or Delete(session_id=self.session_id, version=self.version)
 
     @property
+    def elided(self) -> int:
+        """Items that stay, with less in them."""
+        return len(self.rewrite.replace) if self.rewrite else 0
+
+    @property
     def rows(self) -> int:
         """Rows that the change touches: items, and the session's own."""
         return 1 + (self.items if self.rewrite is None else self.rewrite.rows)
@@ -66,9 +81,10 @@ class PlanHeader:
 
     ``matched`` is what the selectors match, ``planned`` what would be removed of the sessions that are neither
     active nor held. ``criteria`` are the selectors as clauses with absolute times, ``terms`` say in the same way
-    what is done to each session; without any it is deleted. ``digest`` is the SHA-256 of the steps
-    in their order. ``share_basis`` are the matched sessions that nobody named one by one, ``named_skipped``
-    those that somebody did and that are active or held. ``select_s`` is how many seconds the plan took.
+    what is left of each session; without any it is deleted. ``obstacles`` count the sessions of which not all
+    that is asked for can be done, by why. ``digest`` is the SHA-256 of the steps in their order. ``share_basis``
+    are the matched sessions that nobody named one by one, ``named_skipped`` those that somebody did and that are
+    active or held. ``select_s`` is how many seconds the plan took.
     """
 
     command: str
@@ -88,6 +104,7 @@ class PlanHeader:
     missing: int
     digest: str
     terms: tuple[str, ...] = ()
+    obstacles: Mapping[StrEnum, int] = field(default_factory=dict)
     held: int = 0
     select_s: float = 0.0
     preflight: Preflight | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -52,7 +53,8 @@ class Times:
 class Report:
     """One store's part of a run. In a dry run ``removed`` is what would be removed.
 
-    ``keeps_sessions``: the sessions counted in ``removed`` stay, and only those items of theirs go.
+    ``keeps_sessions``: the sessions counted in ``removed`` stay, and only those items of theirs go; ``obstacles``
+    count the sessions of which not all that was asked for can be done, by why.
     ``remaining`` counts planned sessions that were not reached. ``named_skipped`` counts sessions that the
     user named and that were skipped though they exist. ``failed`` are the first of the sessions that failed
     alone, each with the reason. ``why`` explains ``stopped`` in a sentence where
@@ -73,6 +75,7 @@ class Report:
     stopped: Stopped
     elapsed_s: float
     keeps_sessions: bool = False
+    obstacles: Mapping[StrEnum, int] = field(default_factory=dict)
     times: Times = Times()
     why: str | None = None
     retries: int = 0
@@ -93,7 +96,7 @@ class Report:
             "dry_run": self.dry_run,
             "run_id": self.run_id,
             **self.counts(),
-            **(_tokens(self.removed) if self.keeps_sessions else {}),
+            **(_of_items(self.removed, [self.obstacles]) if self.keeps_sessions else {}),
             "remaining": {"sessions": self.remaining},
             "archive": self.archive,
             "stopped": str(self.stopped),
@@ -132,13 +135,17 @@ def counts_json(
     return {
         "matched": _totals(matched),
         "removed": _totals(replace(removed, sessions=0) if keeps_sessions else removed),
-        **({"changed": {"sessions": removed.sessions}} if keeps_sessions else {}),
+        **({"changed": {"sessions": removed.sessions}, "elided": {"items": removed.elided}} if keeps_sessions else {}),
         "skipped": {str(outcome): skipped.get(outcome, 0) for outcome in SKIPS},
     }
 
 
-def _tokens(removed: Totals) -> dict[str, Any]:
-    return {"tokens": {"removed": tokens_of_size(removed.bytes), "estimate": True}}
+def _of_items(removed: Totals, obstacles: Iterable[Mapping[StrEnum, int]]) -> dict[str, Any]:
+    """What only changes tell that leave the session."""
+    hindered = Counter[str]()
+    for some in obstacles:
+        hindered.update({obstacle.name.lower(): count for obstacle, count in some.items()})
+    return {"tokens": {"removed": tokens_of_size(removed.bytes), "estimate": True}, "obstacles": dict(hindered)}
 
 
 def _totals(totals: Totals) -> dict[str, int]:
@@ -162,7 +169,7 @@ def combined_json(
         "dry_run": dry_run,
         "run_id": None,
         **counts_json(matched, removed, skipped, keeps_sessions=keeps_sessions),
-        **(_tokens(removed) if keeps_sessions else {}),
+        **(_of_items(removed, [r.obstacles for r in reports]) if keeps_sessions else {}),
         "remaining": {"sessions": sum(r.remaining for r in reports)},
         "archive": None,
         "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),

@@ -24,7 +24,7 @@ def foresee(
     if limits.max_sessions is not None and limits.max_sessions < removed.sessions:
         removed = Totals()
         for _, step in zip(range(limits.max_sessions), plan.steps(), strict=False):
-            removed = removed.plus(step.items, step.bytes)
+            removed = removed.plus(step.items, step.bytes, step.elided)
     remaining = header.planned.sessions - removed.sessions
     forecast = forecast_of(header, removed, limits, pace)
     return Report(
@@ -41,6 +41,7 @@ def foresee(
         why=f"--max-sessions {limits.max_sessions}" if remaining else None,
         elapsed_s=elapsed_s,
         keeps_sessions=header.keeps_sessions,
+        obstacles=header.obstacles,
         times=Times(select=header.select_s),
         named_skipped=header.named_skipped,
         forecast=forecast,

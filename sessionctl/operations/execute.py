@@ -20,13 +20,14 @@ from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
 from sessionctl.core.pacing import Pacer
 from sessionctl.core.patience import Obstacles, Trouble
-from sessionctl.core.plan import Plan, PlanHeader, Step
+from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Pulse, Run
 from sessionctl.operations.archiving import Archiving, Portion
 from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
+from sessionctl.operations.spool import Revise, SpooledPlan
 from sessionctl.operations.steps import Steps
 from sessionctl.stores.base import Store
 
@@ -34,9 +35,6 @@ _LOOK_AGAIN_S = 0.5
 """While it waits for replicas."""
 _ATTEMPTS = 4
 """At a session that keeps changing."""
-
-Revise = Callable[[Store, Step], Step | Outcome]
-"""What is to be done to a session that is not as its step has it; or what to count it as, if nothing is."""
 
 
 class Stop:
@@ -60,40 +58,37 @@ class Terms:
 
 def apply_plan(
     store: Store,
-    plan: Plan,
+    plan: SpooledPlan,
     terms: Terms,
     *,
     ledger: Ledger,
     run: Run,
     archiving: Archiving | None = None,
-    revise: Revise | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. With ``archiving`` nothing is removed that a sealed segment does not hold. Sessions that changed
-    since the plan are left alone; with ``revise`` they are planned again and tried again, a few times. ``observe`` is
-    called after every batch, and again and again while the run waits.
+    changed. With ``archiving`` nothing is removed that a sealed segment does not hold. A session that changed
+    since the plan is left alone; where the plan can revise its step it is tried again, a few times. ``observe``
+    is called after every batch, and again and again while the run waits.
     """
     ledger.begin(run)
     with ledger.alive(run.run_id) as pulse:
-        report = work_off(
-            store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, revise=revise, observe=observe
-        )
+        report = work_off(store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, observe=observe)
     return _recorded(report, ledger)
 
 
 def work_off(
-    store: Store, plan: Plan, terms: Terms, *, ledger: Ledger, run: Run, pulse: Pulse,
-    archiving: Archiving | None = None, revise: Revise | None = None,
+    store: Store, plan: SpooledPlan, terms: Terms, *, ledger: Ledger, run: Run, pulse: Pulse,
+    archiving: Archiving | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:  # fmt: skip
     """As ``apply_plan``, as a part of a run that was begun, and that its caller ends."""
     progress = Progress(planned=plan.header.planned)
     progress.skipped.update(plan.header.skipped)
     progress.named_skipped = plan.header.named_skipped
-    running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, revise)
+    running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, plan.revise)
     try:
         ending = running.through(plan, archiving)
     except SessionctlError as failure:
@@ -117,6 +112,7 @@ def work_off(
         why=ending.why,
         elapsed_s=progress.elapsed_s,
         keeps_sessions=plan.header.keeps_sessions,
+        obstacles=plan.header.obstacles,
         times=progress.times(plan.header.select_s),
         retries=progress.retries,
         named_skipped=progress.named_skipped,
@@ -175,7 +171,7 @@ class _Run:
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
 
-    def through(self, plan: Plan, archiving: Archiving | None) -> _Ending:
+    def through(self, plan: SpooledPlan, archiving: Archiving | None) -> _Ending:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         steps = plan.steps()

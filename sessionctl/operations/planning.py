@@ -46,7 +46,7 @@ def plan_changes(
         sorting = _Sorting(now - min_idle, mine, holds or Holds((), now))
         planned = Totals()
         for step in foresee(sorting.open_to_change(_candidates(store, selector, now))):
-            planned = planned.plus(step.items, step.bytes)
+            planned = planned.plus(step.items, step.bytes, step.elided)
             spool.add(step)
         missing = _missing(store, sorting)
     except BaseException:

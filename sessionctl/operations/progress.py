@@ -83,7 +83,12 @@ class Progress:
 
 def totals_of(steps: Sequence[Step]) -> Totals:
     """The plan's values of these steps together."""
-    return Totals(sessions=len(steps), items=sum(s.items for s in steps), bytes=sum(s.bytes for s in steps))
+    return Totals(
+        sessions=len(steps),
+        items=sum(s.items for s in steps),
+        bytes=sum(s.bytes for s in steps),
+        elided=sum(s.elided for s in steps),
+    )
 
 
 def _rows(totals: Totals) -> int:

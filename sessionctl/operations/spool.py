@@ -9,20 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Self, cast
 
-from sessionctl.core.model import Rewrite, Span
+from sessionctl.core.model import Outcome, Rewrite, Span
 from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.errors import SessionctlError
+from sessionctl.stores.base import Store
 
 _IN_MEMORY = 4 * 1024 * 1024
 _READ_AT_ONCE = 64 * 1024
 """Octets parsed together, which is much faster than step by step."""
+
+
+Revise = Callable[[Store, Step], Step | Outcome]
+"""What is to be done to a session that is not as its step has it; or what to count it as, if nothing is."""
 
 
 class Spool:
@@ -88,10 +93,11 @@ def _rewrite(
 
 @dataclass(frozen=True, slots=True)
 class SpooledPlan:
-    """A plan whose steps lie in a spool; close it when done."""
+    """A plan whose steps lie in a spool; close it when done. ``revise`` plans a session again that changed since."""
 
     header: PlanHeader
     spool: Spool
+    revise: Revise | None = None
 
     def steps(self) -> Iterator[Step]:
         return self.spool.steps()

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,6 +32,7 @@ from sessionctl.core.model import (
     Census,
     Change,
     Cursor,
+    Ends,
     Guard,
     Item,
     Lag,
@@ -109,6 +111,16 @@ class Store(ABC):
         Rows that the SDK skips come too, at their place, with ``hidden`` saying why where the store
         knows it. An unknown session has no items.
         """
+
+    def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
+        """The ``first`` and the ``last`` items of each of these sessions, which may overlap; any order of sessions.
+
+        Both ends as ``items`` gives them, though not necessarily at one instant. Sessions without items are left out.
+        """
+        for session_id in session_ids:
+            tail = list(self.items(session_id, last=last))
+            if tail:
+                yield Ends(session_id, list(islice(self.items(session_id), first)), tail)
 
     @abstractmethod
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:

@@ -131,6 +131,8 @@ def _changed(record: Record) -> str:
     counts = record["counts"]
     if "restored" in counts:
         return f"+{counts['restored']['sessions']:,}"
+    if "changed" in counts:
+        return f"~{counts['changed']['sessions']:,}"
     return f"-{counts['removed']['sessions']:,}" if "removed" in counts else ""
 
 

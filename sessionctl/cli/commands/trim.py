@@ -1,0 +1,61 @@
+"""Drop the oldest turns of sessions that go on, or their newest ones."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import typer
+
+from sessionctl.cli import options as opt
+from sessionctl.cli.bounding import bounded
+from sessionctl.cli.cutting import cutting
+from sessionctl.cli.output import Form, Output
+from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.selecting import selecting
+from sessionctl.core.limits import Limits
+from sessionctl.core.selector import Selector
+from sessionctl.errors import UsageError
+from sessionctl.operations.trim import Wish, plan_trim
+
+FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.NAME)
+
+
+@selecting()
+@cutting
+@bounded
+@consenting()
+@safeguarding()
+def command(
+    *,
+    chosen: Selector,
+    wish: Wish,
+    limits: Limits,
+    store: opt.StoreOpt = None,
+    all_stores: opt.AllStoresOpt = False,
+    consent: Consent,
+    safety: Safety,
+    output: opt.OutputOpt = Form.TABLE,
+    null: opt.NullOpt = False,
+) -> None:
+    """Take the oldest turns out of the sessions that the selectors match, as far as the limits demand it.
+
+    Whole turns go, cut where a call and its output, or whatever else belongs together, stay on one side, so \
+that a history that the model accepts is accepted after it. Instructions that a session begins with stay, and the \
+newest turns are never touched. Appends that come meanwhile lose nothing. --drop-after takes the newest \
+turns instead, which is the way out of a loop or a bad deploy; an append since the plan keeps it from a session.
+
+    sessionctl trim --min-tokens 60000 --max-tokens 40000 --archive /var/backups/sessions --dry-run
+
+    sessionctl trim --id user-17:order-help --keep-turns 20 --yes
+
+    sessionctl trim --id user-17:order-help --drop-after 2026-11-23T14:00:00Z --min-idle 0
+    """  # fmt: skip
+    from sessionctl.cli.running import Job, run_changes
+
+    safety.check_choice("trim", chosen)
+    if isinstance(wish.after, str) and len(set(chosen.named)) != 1:
+        raise UsageError("an item is of one session: name it with --id")
+    out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
+    plan = partial(plan_trim, selector=chosen, wish=wish, min_idle=safety.min_idle)
+    job = Job(command="trim", plan=plan, selector=chosen, limits=limits, consent=consent, safety=safety)
+    raise typer.Exit(run_changes(job, out, store, all_stores=all_stores))
