@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sessionctl.cli.output import Output
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sessionctl.operations.doctor import Diagnosed, Places
 
 _STYLES = {Severity.ERROR: ("✗", "bold red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "dim")}
+
+_INDENT = " " * 6
 
 
 def classes_help() -> str:
@@ -64,17 +66,23 @@ def show_diagnosed(out: Output, parts: Sequence[Diagnosed], places: Places) -> N
 
 
 def _show(out: Output, finding: Finding) -> None:
-    for line in _lines(finding):
-        out.console.print(line, soft_wrap=True)
-
-
-def _lines(finding: Finding) -> Iterator[Text]:
+    """A line with the class, what it does and where, folded on a terminal; what mends it stays in one piece."""
     from rich.text import Text
 
     glyph, style = _STYLES[finding.severity]
-    yield Text.assemble("  ", (f"{glyph} {finding.kind}", style), f" × {finding.count:,}: {visible(finding.says)}")
+    out.console.print(Text.assemble("  ", (f"{glyph} {finding.kind}", style), f" × {finding.count:,}"))
+    _folded(out, Text(visible(finding.says)))
     if finding.examples:
         more = "" if finding.count <= len(finding.examples) else ", …"
-        yield Text(f"      in {', '.join(map(visible, finding.examples))}{more}", style="dim")
+        _folded(out, Text(f"in {', '.join(map(visible, finding.examples))}{more}", style="dim"))
     if finding.fix:
-        yield Text(f"      → {visible(finding.fix)}")
+        out.console.print(Text(f"{_INDENT}→ {visible(finding.fix)}"), soft_wrap=True)
+
+
+def _folded(out: Output, text: Text) -> None:
+    if not out.console.is_terminal:
+        out.line(f"{_INDENT}{text.plain}")
+        return
+    from rich.padding import Padding
+
+    out.console.print(Padding(text, (0, 0, 0, len(_INDENT)), expand=False))

@@ -27,6 +27,8 @@ READS: dict[str, Callable[[Store], object]] = {
     "find": lambda store: list(store.find(["s1", "s2"], "question")),
     "sample": lambda store: list(store.sample(3)),
     "usage": lambda store: store.usage(),
+    "findings": lambda store: list(store.findings(Query())),
+    "recorded usage": lambda store: (store.recorded_usage(), store.recorded_usage("s1")),
     "preflight": lambda store: store.preflight(Query(), Totals(sessions=2, items=8, bytes=800)),
     "holds": lambda store: list(store.holds()),
     "apply nothing": lambda store: store.apply([], Guard()),

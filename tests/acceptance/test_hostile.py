@@ -67,6 +67,7 @@ TERMINAL = [
     ("list", "--search", "hostile"),
     ("list", "--search", "title", "-o", "csv"),
     *(("stats", "-o", form) for form in ("table", "wide", "json")),
+    *(("doctor", *flags) for flags in ((), ("-o", "json"), ("-o", "jsonl"), ("--fix", "unreadable", "-n"))),
     *(("purge", "--all", "--max-share", "1", "-n", "-o", form) for form in ("table", "json", "jsonl", "name")),
     *(("inspect", name, *flags) for name in ("texts", "all", "broken") for flags in ((), ("-o", "json"), ("--raw",))),
     ("inspect", IDS["title"]),

@@ -46,6 +46,7 @@ READS = (
     ("inspect", "s1", "-o", "json"),
     ("purge", "--older-than", "1h", "-n", "-o", "json"),
     ("stores", "ping"),
+    ("doctor", "-o", "json"),
 )
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user (with setpriv)"
@@ -310,7 +311,13 @@ class TestPaths:
 class TestNotAStore:
     def refused(self, path: Path, status: int, *words: str) -> None:
         before = sorted(path.parent.iterdir())
-        for command in (("list",), ("stats",), ("inspect", "s1"), ("purge", "--older-than", "1d", "--yes")):
+        for command in (
+            ("list",),
+            ("stats",),
+            ("inspect", "s1"),
+            ("purge", "--older-than", "1d", "--yes"),
+            ("doctor",),
+        ):
             done = in_process(*command, "-s", path, "-o", "json")
             assert (done.status, done.out) == (status, b""), (command, done.said)
             assert all(word in done.error["message"] for word in (*words, path.name)), done.error
