@@ -21,9 +21,10 @@ class Pacer:
 
     ``rows`` is how many rows the next batch may take (one session always fits), ``sessions`` how many
     sessions at most, ``pause_s`` how long to leave the store to others after a batch: longer after one that
-    held longer than it should have, in proportion. Waiting for locks is strain: the pause doubles then, and
-    goes back to the store's own by halves. Where nobody else writes, batches hold longer and follow each
-    other at once, rests apart; the first sign of a writer ends that.
+    held longer than it should have, in proportion, and less by what it did with its locks given back. Waiting
+    for locks is strain: the pause doubles then, and goes back to the store's own by halves. Where nobody else
+    writes, batches hold as long as pays and follow each other at once, rests apart; the first sign of a
+    writer ends that.
     """
 
     def __init__(self, pace: Pace, most_sessions: int | None = None) -> None:
@@ -64,7 +65,7 @@ class Pacer:
             self._strain()
         else:
             self._strained_s /= 2
-        pause_s = max(0.0 if alone else pace.gap_s * overrun, self._strained_s)
+        pause_s = max(0.0 if alone else pace.gap_s * overrun - spent.tidy, self._strained_s)
         self._without_rest_s += spent.wait + spent.held + pause_s
         if self._without_rest_s >= _REST_EVERY_S:
             pause_s = max(pause_s, pace.rest_s)

@@ -173,7 +173,7 @@ class SqliteFile:
             committed = time.monotonic()
             spent.delete += committed - committing
             if self._wal_mode:
-                self._log.committed(connection.total_changes - changes)
+                self._log.committed(connection.total_changes - changes, alone=not self._others_seen)
             spent.tidy += time.monotonic() - committed
 
     def _others_are_there(self, connection: sqlite3.Connection) -> bool:

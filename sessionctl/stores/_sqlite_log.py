@@ -1,14 +1,15 @@
-"""Moving a write-ahead log into its file while the next changes are being made.
+"""Moving a write-ahead log into its file with no lock held that a writer needs.
 
 A log begins anew only when all of it lies in the file at the moment of a commit (https://sqlite.org/wal.html,
-"Checkpointing"), which never comes about beside steady writers. So passes run in a thread, which holds no
-lock that a writer needs, and keep up with the changes; once the log is long, one step with the
-write lock held moves the little that is left.
+"Checkpointing"). Alone, passes keep up in a thread while the next changes are made, until the log is long; then a
+last one finds nothing new. Beside others a pass comes between two changes: what nobody has moved is moved at the
+end of the others' next commit, who would wait for it, and longer while we write.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
 
 _LONG = 44 * 1024 * 1024
 """Octets of log at which it is brought to its end."""
-_WORTH_A_PASS = 4 * 1024 * 1024
-"""Octets: each pass waits for the disk twice, but what none has moved yet is left to be waited for at the end, and
-beside others to the pass that SQLite makes their commits end with."""
-_A_ROW = 1500.0
+_WORTH_A_PASS = 1024 * 1024
+"""Octets, alone: each pass waits for the disk, but what none has moved yet is left to be waited for at the end."""
+_A_ROW = 2500.0
 """Octets that a changed row adds to the log, until it is known."""
 _SMOOTHING = 0.5
 _LEAST_ROWS = 200
 _FRAME_HEADER = 24
+_A_LITTLE = 4 * 1024 * 1024
+_TRIES = 6
+_A_COMMIT_S = 0.003
 _PATIENCE_MS = 10
-"""How long the last step may wait for a commit or a reader: no longer than a batch holds the lock."""
+"""How long the last means may wait for a commit or a reader: no longer than a batch holds the lock."""
 
 
 class LogMover:
@@ -46,12 +49,16 @@ class LogMover:
         self._last_length = self._length = 0.0
         self._rows = self._rows_before = 0
 
-    def committed(self, rows: int) -> None:
-        """After each commit that changed so many rows, its lock given back. Waits only where the log gets long."""
+    def committed(self, rows: int, *, alone: bool) -> None:
+        """After each commit that changed so many rows, its lock given back."""
         self._rows += rows
         unmoved = self._rows * self._a_row
         if self._length + unmoved >= self._limit:
             self._bring_to_its_end()
+        elif not alone:
+            self._wait()
+            self._start("PASSIVE")
+            self._wait()
         elif unmoved >= _WORTH_A_PASS and (self._pass is None or self._pass.done()):
             self._wait()
             self._start("PASSIVE")
@@ -66,17 +73,20 @@ class LogMover:
         self._pool = self._pass = self._connection = None
 
     def _bring_to_its_end(self) -> None:
-        """Two passes, so that next to nothing is left to be done while the second holds the write lock.
+        """Passes until one finds nothing new; where others write all the time, one that keeps them from it.
 
-        Where somebody's lock keeps the log from its end, this is tried again when it has grown by a little.
+        A pass moves what was there when it began. Where somebody's lock keeps the log from its end, this is
+        tried again when it has grown by a little.
         """
-        for mode in ("PASSIVE", "FULL"):
-            self._wait()
+        self._wait()
+        for mode in (*("PASSIVE",) * _TRIES, "FULL"):
+            before = self._length
             self._start(mode)
-        if self._wait():
-            self._limit, self._length = _LONG, 0.0
-        else:
-            self._limit = self._length + _WORTH_A_PASS
+            if self._wait() and (mode == "FULL" or self._length == before):
+                self._limit, self._length = _LONG, 0.0
+                return
+            time.sleep(_A_COMMIT_S)
+        self._limit = self._length + _A_LITTLE
 
     def _start(self, mode: str) -> None:
         if self._pool is None:

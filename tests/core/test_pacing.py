@@ -91,6 +91,14 @@ def test_a_batch_that_held_too_long_is_followed_by_a_pause_as_much_longer() -> N
     assert pacer.pause_s == PACE.gap_s
 
 
+def test_what_a_store_does_with_its_locks_given_back_is_part_of_the_pause() -> None:
+    pacer = Pacer(PACE)
+    pacer.took(1000, Spent(delete=0.001, tidy=0.0015, met=1))
+    assert pacer.pause_s == pytest.approx(PACE.gap_s - 0.0015)
+    pacer.took(1000, Spent(delete=0.001, tidy=0.050, met=1))
+    assert pacer.pause_s == 0
+
+
 @pytest.mark.parametrize("met", [0, 1])
 def test_every_two_seconds_there_is_a_rest_where_the_store_asks_for_it(met: int) -> None:
     pacer = Pacer(Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002, alone_hold_s=0.050, rest_s=0.100))

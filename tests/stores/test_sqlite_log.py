@@ -19,15 +19,15 @@ from sessionctl.core.selector import Query
 from sessionctl.stores import _sqlite_log, open_store
 from sessionctl.stores.base import Store
 
-SESSIONS, ITEMS, ITEM = 800, 20, 1000
+SESSIONS, ITEMS, ITEM = 400, 20, 1000
 BATCH = 4
-LONG = 2 * 1024 * 1024
+LONG = 1024 * 1024
 GUARD = Guard(min_idle=timedelta(0))
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sixteen megabytes of old sessions; what counts as long is an eighth of that."""
+    """Eight megabytes of old sessions; what counts as long is a tenth of that."""
     monkeypatch.setattr(_sqlite_log, "_LONG", LONG)
     monkeypatch.setattr(_sqlite_log, "_WORTH_A_PASS", LONG // 8)
     found = store_of(tmp_path / "store.db", {"s": DAY})
