@@ -32,13 +32,14 @@ from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.archives import files
 from sessionctl.operations.archiving import Archiving, archiving_of
 from sessionctl.operations.dry_run import foresee
-from sessionctl.operations.execute import Stop, Terms, work_off
+from sessionctl.operations.execute import Terms, work_off
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.put_back import Case, Tally
 from sessionctl.operations.restore import Foreseen, Source, foresee_restore, restore, source_of
 from sessionctl.operations.spool import SpooledPlan
+from sessionctl.operations.stop import Stop
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 

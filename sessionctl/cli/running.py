@@ -27,9 +27,10 @@ from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import Ledger, new_run, private_directory
 from sessionctl.operations.archiving import archiving_of
 from sessionctl.operations.dry_run import foresee, known_pace
-from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.spool import SpooledPlan
+from sessionctl.operations.stop import Stop
 from sessionctl.operations.visiting import Visit
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store

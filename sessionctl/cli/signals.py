@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from sessionctl.cli.output import Output
-from sessionctl.operations.execute import Stop
+from sessionctl.operations.stop import Stop
 
 
 @contextmanager

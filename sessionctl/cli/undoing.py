@@ -22,10 +22,10 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.core.units import exact_duration
 from sessionctl.errors import ArchiveMissing, GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import Ledger, Run, Segment, new_run
-from sessionctl.operations.execute import Stop
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
 from sessionctl.operations.put_back import Case, Tally
+from sessionctl.operations.stop import Stop
 from sessionctl.operations.undo import check, foresee_undo, put_back
 from sessionctl.operations.visiting import members
 from sessionctl.stores import open_store

@@ -3,9 +3,8 @@
 Steps go in batches, each one transaction of the store in which every session is looked at again. Batches
 adapt to how long they may hold locks. Trouble that may pass (locks of others, a lost connection) is borne
 for a while with growing pauses and smaller batches; one session that alone keeps the store busy comes last,
-and is given up then. The run stops between two batches: at a limit, at a
-signal, at an error. What was done is counted from the store's own outcomes, and written to the ledger as it
-grows.
+and is given up then. The run stops between two batches: at a limit, at a signal, at an error. What was done
+is counted from the store's own outcomes, and written to the ledger as it grows.
 """
 
 from __future__ import annotations
@@ -29,21 +28,13 @@ from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.spool import Revise, SpooledPlan
 from sessionctl.operations.steps import Steps
+from sessionctl.operations.stop import Stop
 from sessionctl.stores.base import Store
 
 _LOOK_AGAIN_S = 0.5
 """While it waits for replicas."""
 _ATTEMPTS = 4
 """At a session that keeps changing."""
-
-
-class Stop:
-    """A request to stop after the current batch, made by a signal handler; truthy once made."""
-
-    signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

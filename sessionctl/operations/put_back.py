@@ -23,7 +23,7 @@ from sessionctl.errors import SessionctlError
 from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
-    from sessionctl.operations.execute import Stop
+    from sessionctl.operations.stop import Stop
 
 _TOGETHER = 100
 _BYTES_TOGETHER = 4 * 2**20

@@ -29,7 +29,7 @@ from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
     from sessionctl.archive.format import Header
-    from sessionctl.operations.execute import Stop
+    from sessionctl.operations.stop import Stop
 
 _ADVANCED = "AdvancedSQLiteSession"
 _STRUCTURE = "message_structure"

@@ -36,11 +36,12 @@ from sessionctl.core.spans import touches
 from sessionctl.errors import ArchiveMissing
 from sessionctl.ledger import Ledger, Run, Segment, new_run
 from sessionctl.operations.archiving import Archiving
-from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.placing import settle, settle_cut_off
 from sessionctl.operations.purge import plan_purge
 from sessionctl.operations.put_back import Tally
 from sessionctl.operations.spool import SpooledPlan
+from sessionctl.operations.stop import Stop
 from sessionctl.operations.undo import put_back
 from sessionctl.stores.memory import MemoryStore
 

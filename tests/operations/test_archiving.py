@@ -18,7 +18,7 @@ from sessionctl.core.model import Outcome
 from sessionctl.core.report import Stopped
 from sessionctl.errors import AccessRefused, ArchiveUnavailable, LedgerUnavailable, SessionctlError, StoreUnavailable
 from sessionctl.operations import archiving
-from sessionctl.operations.execute import Stop
+from sessionctl.operations.stop import Stop
 
 LASTING = {
     "segment": ArchiveUnavailable("the place refuses"),

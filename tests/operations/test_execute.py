@@ -17,9 +17,10 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.core.selector import Selector
 from sessionctl.errors import LedgerUnavailable
 from sessionctl.ledger import Ledger, new_run
-from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.purge import plan_purge
+from sessionctl.operations.stop import Stop
 from sessionctl.stores.base import Store
 from sessionctl.stores.memory import MemoryStore
 

@@ -19,9 +19,10 @@ from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import AccessRefused, SessionctlError, StoreBusy, StoreUnavailable
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations import lag
-from sessionctl.operations.execute import Stop, Terms, apply_plan
+from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.purge import plan_purge
+from sessionctl.operations.stop import Stop
 from sessionctl.stores.base import Store
 from sessionctl.stores.memory import MemoryStore
 

@@ -11,9 +11,9 @@ from sessionctl.core import patience
 from sessionctl.core.model import Onto, Put
 from sessionctl.errors import AccessRefused, LedgerUnavailable, SessionctlError, StoreUnavailable
 from sessionctl.operations import archiving, put_back
-from sessionctl.operations.execute import Stop
 from sessionctl.operations.placing import file_of
 from sessionctl.operations.put_back import Case
+from sessionctl.operations.stop import Stop
 from sessionctl.operations.undo import check
 
 
