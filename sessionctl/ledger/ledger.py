@@ -1,8 +1,8 @@
 """What is recorded when: the same rules whatever database keeps the ledger.
 
 It is opened and written before a run's first change, so that no change goes unrecorded. Each call is one
-short transaction. One that gets no through to a server is tried again for a while, but for the first of a run:
-where that fails nothing was changed yet. Nothing here is a secret: stores come in as masked addresses, errors
+short transaction. One that does not get through to a server is tried again for a while, all but the first of
+a run: where that fails nothing was changed yet. Nothing here is a secret: stores come in as masked addresses, errors
 as the sentences shown to the user.
 """
 
@@ -81,21 +81,12 @@ class Ledger:
 
         Of several that undo the same run at once the first one may; RunUnderWay names it to the others.
         """
-
-        def begin(db: Transaction) -> None:
+        with self._database.writing() as db:
             now = self._database.now(db)
             if run.undoes:
                 self._lock(db, run.undoes)
-                others = self._read(db, "WHERE undoes = :undoes AND ended_at IS NULL", {"undoes": run.undoes})
-                if other := next((other for other in others if not other.is_over(now)), None):
-                    raise RunUnderWay(
-                        f"run {run.undoes} is being undone already, by run {other.run_id} ({_whose(other)})",
-                        hint="sessionctl runs show tells when that is over",
-                    )
+                self._end_other_undoings(db, run.undoes, now)
             self._insert(db, self._database.runs, _to_row(replace(run, heartbeat_at=now)))
-
-        with self._database.writing() as db:
-            begin(db)
 
     def alive(self, run_id: str) -> Pulse:
         """Signs of life of this run while the block lasts; ``note`` says how far it is."""
@@ -142,16 +133,13 @@ class Ledger:
 
         Raises RunUnderWay for one that is at work.
         """
-        change = "SET ended_at = :now, stopped = :stopped, error = :error WHERE run_id = :run_id"
 
         def take(db: Transaction) -> None:
             self._lock(db, run_id)  # no sign of life comes between the look and the change
             run = self._known(db, run_id)
             _require_over(run, self._database.now(db))
             if run.ended_at is None:
-                last = format_second(run.heartbeat_at or run.started_at)
-                error = f"it was cut off; its last sign of life was at {last}"
-                self._update(db, change, run_id=run_id, stopped=Stopped.ERROR.value, error=error)
+                self._end_cut_off(db, run)
 
         self._write(take)
 
@@ -245,6 +233,20 @@ class Ledger:
     def _lock(self, db: Transaction, run_id: str) -> None:
         """Nobody else changes the row of this run until this transaction ends."""
         db.execute(f"UPDATE {self._database.runs} SET run_id = run_id WHERE run_id = :run_id", {"run_id": run_id})
+
+    def _end_cut_off(self, db: Transaction, run: Run) -> None:
+        change = "SET ended_at = :now, stopped = :stopped, error = :error WHERE run_id = :run_id"
+        error = f"it was cut off; its last sign of life was at {format_second(run.heartbeat_at or run.started_at)}"
+        self._update(db, change, run_id=run.run_id, stopped=Stopped.ERROR.value, error=error)
+
+    def _end_other_undoings(self, db: Transaction, undone: str, now: datetime) -> None:
+        for other in self._read(db, "WHERE undoes = :undoes AND ended_at IS NULL", {"undoes": undone}):
+            if not other.is_over(now):
+                raise RunUnderWay(
+                    f"run {undone} is being undone already, by run {other.run_id} ({_whose(other)})",
+                    hint="sessionctl runs show tells when that is over",
+                )
+            self._end_cut_off(db, other)
 
     def _insert(self, db: Transaction, table: str, row: Mapping[str, Any]) -> None:
         marks = ", ".join(f":{name}" for name in row)

@@ -178,10 +178,11 @@ def test_one_that_stood_still_for_too_long_stops_when_it_goes_on(
     one, two = homes(tmp_path, postgres_url)
     with slowly(one, "-m", "sessionctl", *purge(store, tmp_path)) as process:
         in_mid_run(store, process)
-        [run_id] = sessionctl("runs", "list", "-o", "name", env=two).text.split()
-        undo = [sys.executable, "-c", FAR_AWAY, "undo", run_id, "--yes"]
         wait_for(lambda: stopped_between_batches(process, store), "a moment between two batches")
+        assert ids_in(store), "it was over too soon to tell"
+        [run_id] = sessionctl("runs", "list", "-o", "name", env=two).text.split()
         time.sleep(1.5)
+        undo = [sys.executable, "-c", FAR_AWAY, "undo", run_id, "--yes"]
         done = subprocess.run(undo, env={**os.environ, **two}, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, len(ids_in(store))) == (0, SESSIONS), done.stderr
         process.send_signal(signal.SIGCONT)

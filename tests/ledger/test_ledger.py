@@ -230,7 +230,7 @@ def heartbeat(ledger: Ledger, run: Run) -> datetime:
     return read.heartbeat_at
 
 
-def test_of_several_that_undo_a_run_at_once_one_may(at: StoreAddress) -> None:
+def test_of_several_that_undo_a_run_at_once_one_may(at: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, run = Ledger.open(at), a_run()
     ledger.begin(run)
     ledger.finish(run.run_id, {}, "done")
@@ -252,7 +252,12 @@ def test_of_several_that_undo_a_run_at_once_one_may(at: StoreAddress) -> None:
     assert all(f"undone already, by run {winner.run_id}" in answer for answer in others)
     assert [found.run_id for found in ledger.runs() if found.undoes] == [winner.run_id]
     ledger.finish(winner.run_id, {}, "done")
+    cut_off = a_run(undoes=run.run_id)
+    ledger.begin(cut_off)
+    monkeypatch.setattr("sessionctl.ledger.record._SILENT", timedelta(0))
     ledger.begin(a_run(undoes=run.run_id))
+    with pytest.raises(SessionctlError, match="taken for cut off"):
+        ledger.progress(cut_off.run_id, {})
 
 
 def segment(run: Run, number: int) -> Segment:
