@@ -45,6 +45,8 @@ class SqlStore(SqlRewriter):
     """A whole store behind SQLAlchemy."""
 
     _last_turn = 0
+    _compares_exactly = True
+    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
 
     @abstractmethod
     def _is_given(self, column: Any) -> Any:

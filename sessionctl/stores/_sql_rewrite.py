@@ -7,17 +7,21 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, literal, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, func, literal, literal_column, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from sessionctl.core.model import Onto, Outcome, Put, Rewrite, Span
+from sessionctl.errors import SessionctlError
 from sessionctl.stores._sql import Expression
 from sessionctl.stores._sql_values import chunked
 from sessionctl.stores._sql_whole import SqlWholeStore
 
-_SPANS = 200
-"""Spans that one statement asks for."""
+_KEYS = 1000
+"""Of items that one statement asks for."""
+_ASKED = ("place", "session", "first", "last")
 _ZERO: Expression = literal_column("0")
 
 Keys = Mapping[str, Sequence[int]]
@@ -31,8 +35,8 @@ class Refused(Exception):
 class SqlRewriter(SqlWholeStore):
     """What changes items of sessions that are locked; all in the caller's transaction."""
 
-    _compares_exactly = True
-    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
+    _spans_together = 200
+    """Spans that one statement looks into."""
 
     @abstractmethod
     def _is_refusal(self, error: DBAPIError) -> bool:
@@ -117,18 +121,41 @@ class SqlRewriter(SqlWholeStore):
 
     # --- looking ------------------------------------------------------------------------------
 
+    @abstractmethod
+    def _in_one(self, keys: Expression) -> Expression:
+        """All ``keys`` of a group in one text, with commas between: reading rows costs the driver more."""
+
     def _keys_in(self, connection: Connection, rewrites: Sequence[Rewrite]) -> Keys:
         """The keys that there are, of those that these changes remove or replace."""
-        m = self._messages.c
         wanted = [(rewrite.session_id, span) for rewrite in rewrites for span in _touched(rewrite)]
-        owner = m.session_id if self._compares_exactly else self._owner()
         found: dict[str, list[int]] = {}
-        for some in chunked(wanted, _SPANS):
-            # By the session and not by the keys, which are those of everybody's items: hence the sum.
-            each = [and_(m.session_id == name, (m.id + _ZERO).between(span.first, span.last)) for name, span in some]
-            for name, key in connection.execute(self._current(select(owner, m.id).where(or_(*each)))):
-                found.setdefault(name, []).append(key)
+        for some in chunked(wanted, self._spans_together):
+            # One SELECT for each, put together as text: compiling them would take longer than they do.
+            asked = [self._looking_in.replace("%(b_", f"%(b{place}_") for place in range(len(some))]
+            values: dict[str, object] = {}
+            for place, (session_id, span) in enumerate(some):
+                told = (place, session_id, span.first, span.last)
+                values |= zip((f"b{place}_{name}" for name in _ASKED), told, strict=True)
+            for place, items, keys in connection.exec_driver_sql(" UNION ALL ".join(asked), values):
+                listed = [int(key) for key in keys.split(",")] if items else []
+                if len(listed) != items:
+                    raise SessionctlError(f"{self.address} cut a list of {items} keys off")
+                found.setdefault(some[place][0], []).extend(listed)
         return found
+
+    @cached_property
+    def _looking_in(self) -> str:
+        """Of one span: its place among several, how many items it holds, and their keys.
+
+        By the session and not by the keys, which are those of everybody's items: hence the sum.
+        """
+        m = self._messages.c
+        given: list[Expression] = [bindparam(f"b_{name}") for name in _ASKED]
+        place, name, first, last = given
+        columns = [place, func.count(), self._in_one(m.id)]
+        found: Select[Any] = select(*columns).select_from(self._messages)
+        found = found.where(m.session_id == name, m.id + _ZERO >= first, m.id + _ZERO <= last)
+        return str(self._current(found).compile(dialect=self._engine.dialect))
 
     def _unlike(self, rewrites: Sequence[Rewrite], found: Keys) -> set[str]:
         """The sessions of which ``found`` says that a span or an item is not as it was read."""
@@ -161,7 +188,7 @@ class SqlRewriter(SqlWholeStore):
         changed = update(self._messages).where(m.id == bindparam("b_key")).values(values)
         connection.execute(changed, [{"b_key": key, "b_text": text} for key, text in texts.items()])
         # A server that is not strict cuts texts to what the column holds, and a trigger may keep the old ones.
-        for some in chunked(texts, _SPANS):
+        for some in chunked(texts, _KEYS):
             stored = select(m.id, m.message_data).where(m.id.in_(some))
             if {row.id: row.message_data for row in connection.execute(stored)} != {key: texts[key] for key in some}:
                 raise Refused

@@ -70,6 +70,7 @@ _READING = (
     # MariaDB does not see that a session's columns follow from its primary key.
     "SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')",
     "SET SESSION TRANSACTION READ ONLY",  # unless a transaction says otherwise
+    "SET SESSION group_concat_max_len = 67108864",  # lists of keys
 )
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
@@ -334,6 +335,13 @@ class Adapter(SqlFindings, SqlStore):
 
     def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
         return insert(self._sessions).prefix_with("IGNORE").from_select(columns, rows)
+
+    @property
+    def _spans_together(self) -> int:  # type: ignore[override]  # the server tells here
+        return 1 if self._repeats else super()._spans_together  # a lock would have to be asked for in each part
+
+    def _in_one(self, keys: Expression) -> Expression:
+        return func.group_concat(keys)
 
     def _is_refusal(self, error: DBAPIError) -> bool:
         return error_number(error.orig) in _REFUSALS

@@ -316,6 +316,9 @@ class Adapter(SqlFindings, SqlStore):
     def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
         return insert(self._sessions).from_select(columns, rows).on_conflict_do_nothing()
 
+    def _in_one(self, keys: Expression) -> Expression:
+        return func.string_agg(cast(keys, TEXT), literal_column("','"))
+
     def _take_items(self, connection: Connection, rewrites: Sequence[Rewrite]) -> set[str]:
         messages = self._engine.dialect.identifier_preparer.format_table(self._messages)
         return take_items(connection, messages, rewrites)
