@@ -107,7 +107,9 @@ class TestTrouble:
         assert (report.error, report.why, report.exit_code) == (("locked", 1), "locked", 3)
         assert report.retries > 1
 
-    @pytest.mark.parametrize("stuck", [{"s00"}, {"s17"}, {"s39"}, {"s03", "s04", "s39"}], ids="+".join)
+    @pytest.mark.parametrize(
+        "stuck", [{"s00"}, {"s17"}, {"s39"}, {"s03", "s04", "s39"}], ids=lambda ids: "+".join(sorted(ids))
+    )
     @pytest.mark.parametrize("give_up_s", [0.0, 0.02])
     def test_that_one_session_makes_is_no_reason_to_leave_the_others(
         self, store: MemoryStore, purge: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, stuck: set[str],
