@@ -39,6 +39,11 @@ class Engine(ABC):
     def address(self) -> StoreAddress:
         """The generated store."""
 
+    @property
+    @abstractmethod
+    def dump(self) -> list[str]:
+        """The command that writes all items to its standard output, by the engine's own means."""
+
     @abstractmethod
     def copy(self) -> AbstractContextManager[StoreAddress]:
         """A fresh copy of it, gone after the block."""

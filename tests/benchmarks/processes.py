@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 SMALLEST_APP = '''import typer
@@ -51,6 +52,34 @@ def peak_of(command: Sequence[str], env: Mapping[str, str]) -> int:
     _, status, kibibytes = said.strip().splitlines()[-1].split()
     assert status == "0", said
     return int(kibibytes) * 1024
+
+
+def peak_together(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """The most memory that a program and those it started had together, in bytes, looked at now and then.
+
+    What several of them share is counted once (Linux: the proportional set size). It must succeed.
+    """
+    most = 0
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as program:
+        while program.poll() is None:
+            most = max(most, sum(map(_proportional, _family(program.pid))))
+            time.sleep(0.02)
+    assert program.returncode == 0, command
+    return most
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    with suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from _family(int(child))
+
+
+def _proportional(pid: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return 0
 
 
 def imports_of(args: Sequence[str], env: Mapping[str, str]) -> set[str]:

@@ -26,6 +26,10 @@ purge     deletion of the older half (the plan timed apart), beside the best sin
 live      the same deletion while the SDK appends in another process, to sessions of its own, with 10 ms of rest in
           between: its speed beside the raw statement on a store where nobody writes; how long the appends take beside
           how long they take while the store is idle; their errors; the largest log seen
+export    all items as JSON Lines, whole programs and files, beside sqlite3's ``.dump`` (plain, and both compressed),
+          psql's ``\\copy`` and mariadb-dump; and the memory of all its processes together
+restore   an archive of the whole store into empty tables of PostgreSQL, beside a raw COPY of the same rows
+archived  whole runs of ``purge --archive`` of the older half, beside the same without an archive
 
 Stores are generated anew (``generator.py``), one for each engine, and each purge has a fresh copy. PostgreSQL and
 MariaDB are started for the run with durable commits, 1 GB of buffers and no autovacuum, or are those at

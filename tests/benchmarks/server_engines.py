@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks import shapes
 from benchmarks.engines import CHUNK, Engine, utc
@@ -66,17 +67,18 @@ class Postgresql(Server):
         self._admin_url = admin_url
         self.url = stack.enter_context(fresh_postgres(admin_url))
         self._inutc(self.url)
-        asyncio.run(self._create_tables())
+        asyncio.run(self._create_tables(self.url))
         self._load()
 
     def _inutc(self, url: str) -> None:
         database = url.rsplit("/", 1)[1]
         postgres_execute(self._admin_url, f"ALTER DATABASE \"{database}\" SET timezone = 'UTC'")
 
-    async def _create_tables(self) -> None:
+    @staticmethod
+    async def _create_tables(url: str) -> None:
         from agents.extensions.memory import SQLAlchemySession
 
-        url = "postgresql+asyncpg" + self.url.removeprefix("postgresql")
+        url = "postgresql+asyncpg" + url.removeprefix("postgresql")
         session = SQLAlchemySession.from_url("schema", url=url, create_tables=True)
         await session.get_items()
         await session.engine.dispose()
@@ -96,6 +98,18 @@ class Postgresql(Server):
                         copy.write(chunk)
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
+
+    @property
+    def dump(self) -> list[str]:
+        return ["psql", "-q", self.url, "-c", r"\copy agent_messages TO STDOUT"]
+
+    @contextmanager
+    def empty(self) -> Iterator[StoreAddress]:
+        """The same tables in a database of their own, without a row."""
+        with fresh_postgres(self._admin_url) as url:
+            self._inutc(url)
+            asyncio.run(self._create_tables(url))
+            yield parse_address(url)
 
     @contextmanager
     def copy(self) -> Iterator[StoreAddress]:
@@ -170,6 +184,13 @@ class Mariadb(Server):
     @staticmethod
     def _analyse(url: str) -> None:
         mysql_execute(url, "ANALYZE TABLE agent_sessions, agent_messages")
+
+    @property
+    def dump(self) -> list[str]:
+        at = urlsplit(self.url)
+        login = [f"--host={at.hostname}", f"--port={at.port or 3306}", f"--user={at.username}"]
+        login += [f"--password={at.password}"] if at.password else []
+        return ["mariadb-dump", *login, "--single-transaction", at.path.lstrip("/"), "agent_messages"]
 
     @contextmanager
     def copy(self) -> Iterator[StoreAddress]:

@@ -54,6 +54,10 @@ class Sqlite(Engine):
     def address(self) -> StoreAddress:
         return parse_address(str(self._path))
 
+    @property
+    def dump(self) -> list[str]:
+        return ["sqlite3", str(self._path), ".dump"]
+
     @contextmanager
     def copy(self) -> Iterator[StoreAddress]:
         path = self._directory / "copy.db"

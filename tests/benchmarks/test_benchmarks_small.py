@@ -20,7 +20,18 @@ from benchmarks import pt_archiver
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure, Target, table
 from benchmarks.generator import IDLE, LARGEST, SMALLEST, SPAN, Generated, Scale
-from benchmarks.measures import listing, live, memory, purge, startup, stats, validating
+from benchmarks.measures import (
+    archived,
+    exporting,
+    listing,
+    live,
+    memory,
+    purge,
+    restoring,
+    startup,
+    stats,
+    validating,
+)
 from benchmarks.server_engines import Mariadb, Postgresql
 from benchmarks.sqlite_engine import Sqlite
 from sdk_process import SdkProcess
@@ -187,6 +198,24 @@ def test_a_live_writer_is_measured_while_sessions_are_purged(engine: Engine, sdk
             "mariadb": {"writer p99"},
         }[engine.name]
     )
+
+
+def test_exports_are_measured_beside_the_engines_own_dumps(engine: Engine, tmp_path: Path) -> None:
+    figures = list(exporting.figures(engine, tmp_path, 1))
+    _are_sane(figures)
+    assert len(figures) == (4 if engine.name == "sqlite" else 2)
+    assert 10 < figures[-1].ours[0] < 300, "MiB of all processes"
+    assert not any(tmp_path.glob("*export*"))
+
+
+def test_archived_purges_and_restores_are_measured(engine: Engine, tmp_path: Path) -> None:
+    before = engine.left(engine.address)
+    figures = list(archived.figures(engine, tmp_path, 1))
+    if isinstance(engine, Postgresql):
+        figures += restoring.figures(engine, tmp_path, 1)
+    _are_sane(figures)
+    assert all(figure.target for figure in figures)
+    assert engine.left(engine.address) == before
 
 
 def test_memory_is_measured(tmp_path: Path) -> None:

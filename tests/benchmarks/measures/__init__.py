@@ -9,10 +9,24 @@ from pathlib import Path
 from benchmarks.engines import Engine
 from benchmarks.figures import Figure
 from benchmarks.generator import Scale
-from benchmarks.measures import listing, live, memory, purge, startup, stats, validating
+from benchmarks.measures import (
+    archived,
+    exporting,
+    listing,
+    live,
+    memory,
+    purge,
+    restoring,
+    startup,
+    stats,
+    validating,
+)
+from benchmarks.server_engines import Postgresql
 from sdk_process import sdk_process
 
-MEASURES: tuple[str, ...] = ("startup", "validate", "list", "stats", "memory", "purge", "live")
+MEASURES: tuple[str, ...] = (
+    "startup", "validate", "list", "stats", "memory", "purge", "live", "export", "restore", "archived",
+)  # fmt: skip
 
 
 def figures_of(
@@ -42,3 +56,14 @@ def figures_of(
         if "live" in wanted:
             with sdk_process() as writer:
                 yield from live.figures(engine, writer, place, rounds)
+        yield from _of_files(engine, wanted, rounds, place)
+
+
+def _of_files(engine: Engine, wanted: Sequence[str], rounds: int, place: Path) -> Iterator[Figure]:
+    """What goes out of stores and back."""
+    if "export" in wanted:
+        yield from exporting.figures(engine, place, rounds)
+    if "restore" in wanted and isinstance(engine, Postgresql):
+        yield from restoring.figures(engine, place, rounds)
+    if "archived" in wanted:
+        yield from archived.figures(engine, place, rounds)
