@@ -10,7 +10,7 @@ defects at all.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -156,9 +156,8 @@ class Tail:
             self._join(self._open.pop(("approved", name), None))
         newer = self._open.pop((kind, name), None)
         self._join(newer)
-        if newer is None and (kind, name) not in self._answered and self._last_turn != _NOWHERE:
-            # As the SDK sees it an output before it answers it too. In the last turn it may wait for its own.
-            self._open.setdefault((f"unanswered {kind}", name), place)
+        if newer is None and (kind, name) not in self._answered:
+            self._open.setdefault((f"unanswered {kind}", name), place)  # for the SDK an output before it answers it too
 
     def _join(self, newer: int | None) -> None:
         """The oldest item seen belongs to the one at ``newer``: no cut between them."""
@@ -191,14 +190,17 @@ class Tail:
         if not self.is_whole:
             return None
         stay = [one for one in self._traces if -one.position >= cut.items]
+        go = [one for one in self._traces if -one.position < cut.items]
+        unanswered = {(one.type, one.call) for one in stay if one.type in PAIRS} - _answered(stay)
+        if unanswered & _answered(go):
+            return False
         users = (one.position for one in stay if one.type == "message" and one.role == "user")
         return self._adds_no_defect(stay, next(users, _NOWHERE))
 
     def waits(self, below: int) -> bool:
         """Does a call or approval among the ``below`` newest items wait for its answer, in the last turn?"""
         newest = [one for one in self._traces if -one.position < below and one.position >= self._last_turn]
-        answered = {(CALLS_OF[one.type or ""], one.call) for one in newest if one.type in CALLS_OF}
-        return any(one.type in PAIRS and (one.type, one.call) not in answered for one in newest)
+        return any(one.type in PAIRS and (one.type, one.call) not in _answered(newest) for one in newest)
 
     def _adds_no_defect(self, stay: Sequence[Trace], last_turn: int) -> bool | None:
         left = {(found.kind, found.position) for found in defects(stay[::-1], last_turn)}
@@ -207,6 +209,11 @@ class Tail:
         if not self.is_whole:
             return None
         return left <= {(found.kind, found.position) for found in defects(self._traces[::-1], self._last_turn)}
+
+
+def _answered(traces: Iterable[Trace]) -> set[tuple[str | None, str | None]]:
+    """The calls of which there are outputs."""
+    return {(CALLS_OF[one.type], one.call) for one in traces if one.type is not None and one.type in CALLS_OF}
 
 
 def is_instruction(payload: Payload) -> bool:

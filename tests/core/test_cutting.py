@@ -66,6 +66,15 @@ def test_an_approval_stays_with_what_it_allowed() -> None:
     assert cuts(user(), asked, granted, user(), used, said(), user()) == [6]
 
 
+def test_what_waits_in_the_last_turn_under_a_reused_id() -> None:
+    """The SDK takes the older output for its answer: without that it drops the call, and the reasoning of the other."""
+    question, answer = call("function_call", "c"), output("function_call", "c")
+    both = [thought("r"), call("function_call", "c", "fc_1"), call("function_call", "d", "fc_2")]
+    last = [user(), *both, output("function_call", "d")]
+    assert cuts(user(), question, answer, user(), question, answer, *last) == [3]
+    assert cuts(user(), said(), user(), said(), *last) == [2, 4]
+
+
 def test_an_orphan_is_no_reason_to_stop() -> None:
     assert cuts(user(), said(), user(), output("function_call", "c"), said(), user()) == [2, 5]
 

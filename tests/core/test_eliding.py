@@ -173,3 +173,35 @@ def test_no_shape_is_too_odd(kind: str, fields: dict[str, Any]) -> None:
     item = {"type": kind, "call_id": "c", **fields}
     found = elided(item)
     assert found is None or (found["type"], found["call_id"], found.keys()) == (kind, "c", item.keys())
+
+
+SHAPES: list[tuple[str, dict[str, Any]]] = [
+    ("FunctionCallOutput", {**FUNCTION, "output": [{"type": "input_image", "image_url": URL, "detail": "auto"}]}),
+    ("FunctionCallOutput", {**FUNCTION, "output": [{"type": "input_file", "file_data": URL, "filename": "a"}]}),
+    ("ComputerCallOutput", {"type": "computer_call_output", "call_id": "c",
+                            "output": {"type": "computer_screenshot", "image_url": URL}}),
+    ("ShellCallOutput", {"type": "shell_call_output", "call_id": "c", "output": [
+        {"stdout": LARGE, "stderr": LARGE, "outcome": {"type": "exit", "exit_code": 0}}]}),
+    ("LocalShellCallOutput", {"type": "local_shell_call_output", "id": "i", "output": LARGE}),
+    ("ApplyPatchCallOutput", {"type": "apply_patch_call_output", "call_id": "c", "status": "failed", "output": LARGE}),
+    ("ImageGenerationCall", {"type": "image_generation_call", "id": "i", "status": "completed", "result": IMAGE}),
+    ("McpCall", {"type": "mcp_call", "id": "i", "name": "f", "arguments": "", "server_label": "s", "output": LARGE}),
+    ("ProgramOutput", {"type": "program_output", "id": "i", "call_id": "c", "status": "completed", "result": LARGE}),
+    ("Message", {"type": "message", "role": "user", "content": [
+        {"type": "input_image", "image_url": URL, "detail": "auto"}, {"type": "input_file", "file_data": URL}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "item"), SHAPES)
+def test_stubs_have_the_shape_that_the_api_takes(name: str, item: dict[str, Any]) -> None:
+    from openai.types.responses import response_input_item_param
+    from pydantic import TypeAdapter
+
+    adapter = TypeAdapter(getattr(response_input_item_param, name))
+    found = elided(item)
+    assert found is not None
+    for valid in (item, found):
+        checked = adapter.validate_python(valid)
+        for value in checked.values():
+            if not isinstance(value, str | dict | None):
+                list(value)  # pydantic looks at what is in an iterable only when it is read

@@ -214,6 +214,14 @@ def test_no_pair_is_split_by_a_drop() -> None:
     assert dropped(items, 103) == Drop(items=5, turns=2)
 
 
+def test_a_call_that_only_a_reused_id_answers() -> None:
+    both = [thought("r"), call("function_call", "c", "fc_1"), call("function_call", "d", "fc_2")]
+    again = [user(), call("function_call", "c"), output("function_call", "c")]
+    assert dropped([user(), *both, output("function_call", "d"), *again], 104) == Drop(
+        obstacle=DropObstacle.BELONGS_TOGETHER
+    )
+
+
 @settings(max_examples=200)
 @given(any_history(), st.integers(0, 20))
 def test_what_stays_behind_a_drop_is_as_sound_as_before(items: list[dict[str, Any]], at: int) -> None:

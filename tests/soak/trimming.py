@@ -61,15 +61,16 @@ def _generated(examples: int) -> bool:
         for limits in choose.sample(list(subject.limits()), 3):
             assert subject.trimmed(limits) == [], limits
             tried += 1
-        assert subject.dropped(choose.choice(subject.times)) == []
-        assert subject.dropped(choose.randrange(len(history))) == []
-        assert subject.elided(choose.choice([0, 100])) == []
+        for after in (choose.choice(subject.times), choose.randrange(len(history))):
+            assert subject.dropped(after) == [], f"drop after {after}"
+        assert subject.elided(choose.choice([0, 100])) == [], "elide"
 
     began, breaches = time.monotonic(), list[str]()
     try:
         check()
     except Exception as error:  # noqa: BLE001 - whatever it is, the smallest history that shows it stands in its notes
-        breaches.append("\n".join([repr(error), *getattr(error, "__notes__", ())]))
+        each = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        breaches += ["\n".join([repr(one), *getattr(one, "__notes__", ())]) for one in each]
     print(f"generated: {examples} histories, {tried} trims in {time.monotonic() - began:.0f} s", flush=True)
     return _told(breaches)
 
