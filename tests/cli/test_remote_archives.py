@@ -6,16 +6,16 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from operating import DAY, Ran, ids_in, in_process, ledger_rows, store_of
+from operating import DAY, Ran, ids_in, ledger_rows, sessionctl, store_of
 from s3_server import s3, s3_endpoint
-
-from sessionctl.operations import archiving
+from soak.forker import forker
 
 __all__ = ["s3", "s3_endpoint"]
 
@@ -38,11 +38,10 @@ def between(endpoint: str, refuses: Callable[[str, str], Refusal | None]) -> Ite
                 status, code, message = refused
                 self._answer(status, {}, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode())
                 return
-            there = http.client.HTTPConnection(urlsplit(endpoint).netloc)
-            there.request(self.command, self.path, body, dict(self.headers))
-            answer = there.getresponse()
-            self._answer(answer.status, dict(answer.getheaders()), answer.read())
-            there.close()
+            with closing(http.client.HTTPConnection(urlsplit(endpoint).netloc)) as there:
+                there.request(self.command, self.path, body, dict(self.headers))
+                answer = there.getresponse()
+                self._answer(answer.status, dict(answer.getheaders()), answer.read())
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815 - http.server wants these names
 
@@ -73,18 +72,15 @@ def between(endpoint: str, refuses: Callable[[str, str], Refusal | None]) -> Ite
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    return store_of(tmp_path / "store.db", {f"s{n:02}": n * DAY for n in range(12)})
+    return store_of(tmp_path / "store.db", {f"s{n:03}": (n % 2) * 40 * DAY for n in range(200)})
 
 
-def purged(store: Path, place: str) -> Ran:
-    return in_process("purge", "-s", store, "--older-than", "6d", "--yes", "-o", "json", "--archive", place)
+STALE = ("--older-than", "30d", "--yes", "-o", "json")
 
 
-def through(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    import s3fs
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    s3fs.S3FileSystem.clear_instance_cache()
+def purged(store: Path, place: str, endpoint: str) -> Ran:
+    """In a process of its own, which lets go of all connections."""
+    return sessionctl("purge", "-s", store, *STALE, "--archive", place, env={"AWS_ENDPOINT_URL": endpoint})
 
 
 @pytest.mark.parametrize(
@@ -93,43 +89,45 @@ def through(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     ids=["no space", "denied"],
 )
 def test_an_upload_that_is_refused(
-    s3: str, s3_endpoint: str, store: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
-    refusal: Refusal, status: int, says: str,
-) -> None:  # fmt: skip
+    s3: str, s3_endpoint: str, store: Path, home: Path, refusal: Refusal, status: int, says: str
+) -> None:
     before = store.read_bytes()
     with between(s3_endpoint, lambda method, _: refusal if method in ("PUT", "POST") else None) as endpoint:
-        through(monkeypatch, endpoint)
-        done = purged(store, f"{s3}/prod")
+        done = purged(store, f"{s3}/prod", endpoint)
     assert (done.status, done.json["stopped"], done.json["removed"]["sessions"]) == (status, "error", 0)
     assert f"{s3}/prod/{done.json['run_id']}/000001.jsonl.zst" in done.json["error"]
     assert says in done.json["error"]
     assert store.read_bytes() == before
     assert ledger_rows(home)[-1]["error"] == done.json["error"]
-    through(monkeypatch, s3_endpoint)
-    assert in_process("archive", "list", f"{s3}/prod").status == 1
-    assert purged(store, f"{s3}/prod").json["removed"]["sessions"] == 6
+    again = purged(store, f"{s3}/prod", s3_endpoint)
+    assert again.json["removed"]["sessions"] == 100
+    listed = sessionctl("archive", "list", f"{s3}/prod", "-o", "json").json["archives"]
+    assert [archive["run_id"] for archive in listed] == [again.json["run_id"]]
 
 
-def test_space_that_ends_in_mid_run(
-    s3: str, s3_endpoint: str, store: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_space_that_ends_in_mid_run(s3: str, s3_endpoint: str, store: Path, tmp_path: Path) -> None:
     """What was sealed by then is dealt with; the rest stays, and goes with a later run."""
-    monkeypatch.setattr(archiving, "_MOST_SESSIONS", 2)
-    monkeypatch.setattr(archiving, "_TOGETHER", 2)
     all_there = ids_in(store)
 
     def refuses(method: str, path: str) -> Refusal | None:
         return NO_SPACE if method in ("PUT", "POST") and "/000003." in path else None
 
-    with between(s3_endpoint, refuses) as endpoint:
-        through(monkeypatch, endpoint)
-        done = purged(store, f"{s3}/prod")
-    assert (done.status, done.json["stopped"], done.json["removed"]["sessions"]) == (3, "error", 4)
-    assert len(ids_in(store)) == 8
-    through(monkeypatch, s3_endpoint)
-    again = purged(store, f"{s3}/prod")
-    assert again.json["removed"]["sessions"] == 2
-    assert json.loads(ledger_rows(home)[-2]["counts"])["removed"]["sessions"] == 4
-    for report in (done, again):
-        assert in_process("undo", report.json["run_id"], "--yes").status == 0
+    def said() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((tmp_path / "said").read_text().splitlines()[-1])
+        return told
+
+    purge = ("purge", "-s", str(store), *STALE, "--archive", f"{s3}/prod")
+    with between(s3_endpoint, refuses) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with forker() as process:  # whose segments are of 30 sessions
+            status, _ = process.run(*purge, home=tmp_path)
+    first = said()
+    assert (status, first["stopped"], first["removed"]["sessions"]) == (3, "error", 60)
+    assert len(ids_in(store)) == 140
+    with forker() as process:
+        assert process.run(*purge, home=tmp_path)[0] == 0
+        second = said()
+        assert second["removed"]["sessions"] == 40
+        for report in (first, second):
+            assert process.run("undo", report["run_id"], "--yes", home=tmp_path)[0] == 0
     assert ids_in(store) == all_there
