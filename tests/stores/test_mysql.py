@@ -16,7 +16,7 @@ from servers import mysql_connect, mysql_execute, mysql_user
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
-from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Want
+from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Rewrite, Span, Want
 from sessionctl.core.selector import Bound, Query
 from sessionctl.errors import (
     AccessRefused,
@@ -369,6 +369,30 @@ def test_a_trigger_that_refuses_makes_it_fail_alone(url: str) -> None:
         outcomes = store.apply([changes[s] for s in "abc"], Guard())
     assert outcomes == [Outcome.DONE, Outcome.FAILED, Outcome.DONE]
     assert mysql_execute(url, "SELECT session_id FROM agent_messages") == [("b",)]
+
+
+def test_a_trigger_on_items_makes_only_their_rewrite_fail(url: str) -> None:
+    body = "IF OLD.session_id = 'b' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'keep'; END IF"
+    mysql_execute(url, f"CREATE TRIGGER g BEFORE DELETE ON agent_messages FOR EACH ROW BEGIN {body}; END")
+    with opened(url) as store:
+        keys = {name: int(next(store.items(name)).key or 0) for name in "abc"}
+        changes = [Rewrite(session_id=name, remove=(Span(key, key, 1),)) for name, key in keys.items()]
+        assert store.apply(changes, Guard()) == [Outcome.DONE, Outcome.FAILED, Outcome.DONE]
+    assert mysql_execute(url, "SELECT session_id FROM agent_messages") == [("b",)]
+    assert count(url, "agent_sessions") == 3
+
+
+def test_stamps_that_move_by_themselves_stay_when_a_text_is_replaced(url: str) -> None:
+    """As older servers make them of a TIMESTAMP that is declared without a default."""
+    stamp = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
+    mysql_execute(url, f"ALTER TABLE agent_messages MODIFY created_at {stamp}")
+    mysql_execute(url, "UPDATE agent_messages SET created_at = '2026-01-01 12:00:00'")
+    with opened(url) as store:
+        [before] = store.items("a")
+        rewrite = Rewrite(session_id="a", replace=((int(before.key or 0), "cut"),))
+        assert store.apply([rewrite], Guard()) == [Outcome.DONE]
+        [after] = store.items("a")
+    assert (after.text, after.created_at) == ("cut", before.created_at)
 
 
 # --- rights -------------------------------------------------------------------------------------

@@ -1,0 +1,68 @@
+"""Two hundred appends of the SDK race as many trims of the same session: every item is somewhere, once, in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from acceptance.test_archived_purge import MAKERS
+from sdk_cases import CaseMaker, SdkCase, made
+
+from sessionctl.core.model import Guard, Outcome, Rewrite
+from sessionctl.core.spans import spans
+from sessionctl.errors import StoreBusy
+from sessionctl.stores.base import Store
+from sessionctl.testing.case import user
+from sessionctl.testing.looking import existing
+
+TIMES = 200
+KEPT = 4
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.name)
+def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
+    maker: CaseMaker = request.param
+    with made(maker, request) as made_case:
+        yield made_case
+
+
+def append_all(case: SdkCase) -> None:
+    with case.live("mine") as append:
+        for number in range(1, TIMES + 1):
+            append([user(f"question {number}"), user(f"more of {number}")])
+
+
+def trim(store: Store) -> tuple[Outcome, list[str]]:
+    """The head goes, up to the newest few; what of it went."""
+    items = list(store.items("mine"))
+    head = items[:-KEPT]
+    keys = {item.key for item in head if isinstance(item.key, int)}
+    remove = spans([item.key for item in items if isinstance(item.key, int)], keys)
+    try:
+        [outcome] = store.apply([Rewrite(session_id="mine", remove=remove)], Guard())
+    except StoreBusy:
+        return Outcome.ACTIVE, []
+    return outcome, [item.text for item in head] if outcome is Outcome.DONE else []
+
+
+def test_appends_racing_trims(case: SdkCase) -> None:
+    case.write("mine", [user("question 0"), user("more of 0")])
+    case.write("other", [user("neighbour")])
+    with case.open() as store, ThreadPoolExecutor(1) as application:
+        begun = existing(store, "mine").created_at
+        appending = application.submit(append_all, case)
+        outcomes, gone = [], []
+        while len(outcomes) < TIMES or not appending.done():
+            outcome, texts = trim(store)
+            outcomes.append(outcome)
+            gone += texts
+        appending.result()
+        assert existing(store, "mine").created_at == begun
+    assert set(outcomes) <= {Outcome.DONE, Outcome.ACTIVE}, "an append made a trim of the head fail"
+    assert len(gone) > KEPT
+    said = [json.loads(text)["content"] for text in [*gone, *case.texts("mine")]]
+    assert said == [f"{word} {number}" for number in range(TIMES + 1) for word in ("question", "more of")]
+    assert case.read("mine")[-1] == user(f"more of {TIMES}")
+    assert case.read("other") == [user("neighbour")]
