@@ -144,7 +144,8 @@ class SqliteFile:
                 connection.execute("BEGIN")
                 yield connection
             finally:
-                self._opened.remove(connection)
+                with suppress(ValueError):  # the store was closed before this was
+                    self._opened.remove(connection)
                 connection.close()
             if immutable and before != self._file_stamp():
                 raise StoreBusy(

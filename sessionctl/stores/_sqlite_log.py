@@ -50,7 +50,9 @@ class LogMover:
         self._rows = self._rows_before = 0
 
     def committed(self, rows: int, *, alone: bool) -> None:
-        """After each commit that changed so many rows, its lock given back."""
+        """After each commit that changed so many rows, its lock given back. Where it changed none, nothing is moved."""
+        if not rows:
+            return
         self._rows += rows
         unmoved = self._rows * self._a_row
         if self._length + unmoved >= self._limit:
