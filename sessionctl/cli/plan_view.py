@@ -40,7 +40,7 @@ def removed_text(report: Report) -> str:
     removed = report.removed
     if not report.keeps_sessions:
         return totals_text(removed)
-    tokens = f"about {tokens_of_size(removed.bytes):,} tokens (estimate)"
+    tokens = f"~{tokens_of_size(removed.bytes):,} tokens"
     sessions = count(removed.sessions, "session")
     elided = f"{count(removed.elided, 'item')} elided, " if removed.elided else ""
     return f"{count(removed.items, 'item')}, {elided}{format_size(removed.bytes)}, {tokens} from {sessions}"

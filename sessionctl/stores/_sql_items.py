@@ -6,14 +6,16 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, union_all
 
-from sessionctl.core.model import Item, Volume
+from sessionctl.core.model import Ends, Item, Volume
 from sessionctl.stores._sql import Condition, Expression, SqlReader
 from sessionctl.stores._sql_values import chunked
 
 _LOOKED_INTO = 1000
 """Session ids of a search that go to the server together."""
+_ENDS_TOGETHER = 50
+"""Sessions whose ends are asked for in one statement."""
 _SPOTS = 200
 """Places from which a sample is taken."""
 
@@ -50,6 +52,37 @@ class SqlItemReader(SqlReader):
             newest = of_session.order_by(m.created_at.desc(), m.id.desc()).limit(last).subquery()
             statement = select(newest).order_by(newest.c.stored, newest.c.key)
         yield from map(self._item, self._stream(statement, most=last))
+
+    def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
+        for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), _ENDS_TOGETHER):
+            heads, tails = self._end_of_each(ids, first), self._end_of_each(ids, last, newest=True)
+            yield from (Ends(name, heads.get(name, ()), tails[name]) for name in ids if name in tails)
+
+    def _end_of_each(self, ids: Sequence[str], count: int, *, newest: bool = False) -> dict[str, list[Item]]:
+        """So many items of each of these sessions, from one of its ends, in the order of reading."""
+        if count <= 0:
+            return {}
+        found: dict[str, list[Any]] = {}
+        for row in self._fetch(self._ends_statement(ids, count, newest=newest)):
+            found.setdefault(row.owner, []).append(row)
+        return {
+            owner: [
+                self._item(row) for row in sorted(rows, key=lambda row: (row.stored is not None, row.stored, row.key))
+            ]
+            for owner, rows in found.items()
+        }
+
+    def _ends_statement(self, ids: Sequence[str], count: int, *, newest: bool) -> Any:
+        """Rows of ``_end_of_each``, in any order: a short walk on the index for each session."""
+        return union_all(
+            *(select(self._end_of(name, self._exactly(name), count, newest=newest).subquery()) for name in ids)
+        )
+
+    def _end_of(self, session_id: Any, exactly: Sequence[Condition], count: int, *, newest: bool) -> Select[Any]:
+        m = self._messages.c
+        order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
+        columns = (self._owner().label("owner"), *self._item_columns(), m.created_at.label("stored"))
+        return select(*columns).where(m.session_id == session_id, *exactly).order_by(*order).limit(count)
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         m = self._messages.c

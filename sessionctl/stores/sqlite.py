@@ -26,6 +26,7 @@ from sessionctl.core.model import (
     Change,
     Cursor,
     Delete,
+    Ends,
     Guard,
     Item,
     Order,
@@ -50,6 +51,7 @@ from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_findings import findings
 from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among
+from sessionctl.stores._sqlite_items import items_sql, ordered
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
@@ -153,14 +155,18 @@ class Adapter(HoldsInFile):
         return query.named is None or len(query.named) > _SCAN_ABOVE or bool(query.globs)
 
     def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
-        sql = self._items_sql()
-        if last is not None:
-            forth, back = ("place, id", "place DESC, id DESC")
-            sql = f"SELECT * FROM ({sql} ORDER BY {back} LIMIT {int(last)}) ORDER BY {forth}"
-        else:
-            sql += " ORDER BY place, id"
+        return self._items(ordered(items_sql(self._layout), last=last), session_id)
+
+    def _items(self, sql: str, session_id: str) -> Iterator[Item]:
         for key, stored, created_at, hidden, _place in self._file.rows(sql, {"session": bound(session_id)}):
             yield Item(key=key, text=text(stored), created_at=parse(created_at), hidden=hidden)
+
+    def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
+        items = items_sql(self._layout)
+        heads, tails = ordered(items, first=first), ordered(items, last=last)
+        for session_id in session_ids:
+            if tail := list(self._items(tails, session_id)):
+                yield Ends(session_id, list(self._items(heads, session_id)), tail)
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         pattern = "%" + needle.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -211,7 +217,7 @@ class Adapter(HoldsInFile):
         return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
-        items, as_ref = self._items_sql(), reader_of_refs(Want.VERSION)
+        items, as_ref = items_sql(self._layout), reader_of_refs(Want.VERSION)
         for ids in chunks(session_ids):
             with self._file.snapshot() as connection:
                 sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
@@ -377,28 +383,3 @@ class Adapter(HoldsInFile):
         )
         stored = next((row[0] for row in found), None)
         return stored if stored is not None and parse(stored) == at else stamp(at)
-
-    def _items_sql(self) -> str:
-        """Rows (id, text, stamp, why hidden, place) of ``:session``, not yet ordered by (place, id)."""
-        return self._advanced_items() if self._layout.flavour == "AdvancedSQLiteSession" else self._plain_items()
-
-    def _plain_items(self) -> str:
-        place = "created_at" if self._layout.flavour == "SQLAlchemySession" else "id"
-        return (
-            f"SELECT id, message_data, created_at, NULL AS hidden, {place} AS place "
-            f"FROM {self._messages} WHERE session_id = CAST(:session AS TEXT)"
-        )
-
-    def _advanced_items(self) -> str:
-        """The main branch in its sequence; rows the SDK does not show stand behind the row before them."""
-        return (
-            "SELECT id, message_data, created_at, hidden, "
-            "coalesce(seq, max(seq) OVER (ORDER BY id), 0) AS place FROM ("
-            "SELECT m.id, m.message_data, m.created_at, "
-            "max(CASE WHEN v.branch_id = 'main' THEN v.sequence_number END) AS seq, "
-            "CASE WHEN count(v.id) = 0 THEN 'it has no structure row' "
-            "WHEN sum(v.branch_id = 'main') = 0 THEN 'it is on branch ' || min(v.branch_id) || ' only' END AS hidden "
-            f"FROM {self._messages} m LEFT JOIN message_structure v "
-            "ON v.message_id = m.id AND v.session_id = m.session_id "
-            "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
-        )

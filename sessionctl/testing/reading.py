@@ -78,6 +78,23 @@ class TestReading:
             for last in (1, 2, 5, 8, 100):
                 assert [item.text for item in store.items("mine", last=last)] == case.texts("mine")[-last:]
 
+    def test_both_ends_of_several_sessions(self, case: StoreCase) -> None:
+        names = ["mine", "it's", "other", *(f"s{number}" for number in range(60))]
+        case.write("mine", turn(1), turn(2))
+        for name in names[1:]:
+            case.write(name, turn(3))
+        with case.open() as store:
+            for first, last in ((1, 2), (2, 5), (20, 20), (0, 1)):
+                found = {
+                    ends.session_id: ends for ends in store.ends([*names, "nobody", "MINE"], first=first, last=last)
+                }
+                assert sorted(found) == sorted(names)
+                for name in ("mine", "it's", "s59"):
+                    items = list(store.items(name))
+                    assert list(found[name].head) == items[:first]
+                    assert list(found[name].tail) == items[-last:]
+            assert list(store.ends([], first=1, last=1)) == []
+
     def test_items_follow_their_times_where_the_sdk_does(self, case: StoreCase) -> None:
         """Appends of one session that overlapped: the SDK's read order decides, not the order of keys."""
         case.write("mine", [user("a"), user("b")])

@@ -1,0 +1,43 @@
+"""How the items of one session are asked for in a SQLite file, by the class that wrote it."""
+
+from __future__ import annotations
+
+from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
+
+_FORTH, _BACK = "ORDER BY place, id", "ORDER BY place DESC, id DESC"
+
+
+def items_sql(layout: SqliteLayout) -> str:
+    """Rows (id, text, stamp, why hidden, place) of ``:session``, not yet ordered by (place, id)."""
+    messages = quoted(layout.messages)
+    return _advanced(messages) if layout.flavour == "AdvancedSQLiteSession" else _plain(layout, messages)
+
+
+def ordered(sql: str, *, first: int | None = None, last: int | None = None) -> str:
+    """The rows of ``items_sql`` in the order of reading: all, so many of the first, or so many of the newest."""
+    if last is not None:
+        return f"SELECT * FROM ({sql} {_BACK} LIMIT {int(last)}) {_FORTH}"
+    return f"{sql} {_FORTH}" + ("" if first is None else f" LIMIT {int(first)}")
+
+
+def _plain(layout: SqliteLayout, messages: str) -> str:
+    place = "created_at" if layout.flavour == "SQLAlchemySession" else "id"
+    return (
+        f"SELECT id, message_data, created_at, NULL AS hidden, {place} AS place "
+        f"FROM {messages} WHERE session_id = CAST(:session AS TEXT)"
+    )
+
+
+def _advanced(messages: str) -> str:
+    """The main branch in its sequence; rows the SDK does not show stand behind the row before them."""
+    return (
+        "SELECT id, message_data, created_at, hidden, "
+        "coalesce(seq, max(seq) OVER (ORDER BY id), 0) AS place FROM ("
+        "SELECT m.id, m.message_data, m.created_at, "
+        "max(CASE WHEN v.branch_id = 'main' THEN v.sequence_number END) AS seq, "
+        "CASE WHEN count(v.id) = 0 THEN 'it has no structure row' "
+        "WHEN sum(v.branch_id = 'main') = 0 THEN 'it is on branch ' || min(v.branch_id) || ' only' END AS hidden "
+        f"FROM {messages} m LEFT JOIN message_structure v "
+        "ON v.message_id = m.id AND v.session_id = m.session_id "
+        "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
+    )
