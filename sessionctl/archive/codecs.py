@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, BinaryIO, Protocol
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
+"""Memory of much larger pieces is asked of the system and given back each time, which takes longer than the work."""
 _JOB = 2 * 1024 * 1024
 """Octets that zstd's thread takes at once: half the memory of its own choice, for a file less than 1 % larger."""
 _FREE = 1 << 30

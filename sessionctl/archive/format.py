@@ -46,7 +46,7 @@ from sessionctl.errors import ItemTooLarge
 _WHOLE, _PARTS = 1, 2
 """The versions: of whole sessions only, and with parts of sessions."""
 MAX_LINE = 256 * 1024 * 1024
-_BLOCK = 512 * 1024
+_BLOCK = 64 * 1024
 """Characters of items encoded at once."""
 _NAMELY = "sessionctl_archive"
 
@@ -155,7 +155,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def encode_items(items: Iterable[StoredItem]) -> Iterator[Block]:
-    """The lines of ``items``, in blocks of about half a megabyte. Raises ItemTooLarge."""
+    """The lines of ``items``, in blocks of about 64 KiB. Raises ItemTooLarge."""
     lines: list[str] = []
     chars = verbatim = apart = 0
     last, stamp = None, "null"  # items stored together share their stamp

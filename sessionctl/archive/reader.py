@@ -24,7 +24,7 @@ from sessionctl.errors import ArchiveDamaged
 
 _IN_MEMORY = 8 * 1024 * 1024
 """Octets of one session's texts kept in memory."""
-_HASHED = 512 * 1024
+_HASHED = 64 * 1024
 _TAIL = 4096
 
 

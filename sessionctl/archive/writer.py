@@ -22,7 +22,7 @@ from sessionctl.archive.reader import verify
 from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.errors import ArchiveDamaged, SessionctlError
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 _FULL_STORED = 64 * 1024 * 1024
 _FULL = 512 * 1024 * 1024
 _RUN_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,127}")

@@ -29,6 +29,11 @@ class StoredItem(NamedTuple):
     at: str | None
     text: str
 
+    @property
+    def size(self) -> int:
+        """Octets of the stored text."""
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamps:

@@ -61,7 +61,7 @@ def _has(file: Place, session_id: str) -> bool:
 def reference(whole: WholeSession) -> SessionRef:
     """An archived session as a listing would tell of it; its items are read."""
     stamps = whole.session.stamps
-    sizes = [_item(item).size for item in whole.items]
+    sizes = [item.size for item in whole.items]
     return SessionRef(
         id=whole.session.id,
         created_at=_instant(stamps.created_at, stamps.created),

@@ -73,8 +73,7 @@ class Placing:
 
     @property
     def totals(self) -> Totals:
-        size = sum(len(item.text.encode("utf-8", "surrogateescape")) for item in self.items)
-        return Totals(sessions=1, items=len(self.items), bytes=size)
+        return Totals(sessions=1, items=len(self.items), bytes=sum(item.size for item in self.items))
 
 
 @dataclass(slots=True)

@@ -78,6 +78,8 @@ class Source:
         return self.query.admits(session.id) and bool(self.grouped(session.id))
 
     def _selects(self, session: SessionRecord, items: tuple[StoredItem, ...]) -> bool:
+        if self.query == self.query.only_ids():
+            return True  # the ids were looked at before
         return self.query.matches(reference(WholeSession(session, items)))
 
 

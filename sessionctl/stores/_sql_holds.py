@@ -22,7 +22,7 @@ from sessionctl.core.selector import Query
 from sessionctl.errors import AccessRefused, SessionctlError, StoreNotUnderstood, UsageError
 from sessionctl.stores._sql_items import SqlItemReader
 from sessionctl.stores._sql_values import chunked
-from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of
+from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of, stamp
 
 _TOGETHER = 500
 
@@ -30,6 +30,7 @@ _TOGETHER = 500
 class SqlHoldStore(SqlItemReader):
     """A reader that keeps holds."""
 
+    _is_swept = False
     _changes_with: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's execution options of a transaction that changes."""
 
@@ -118,8 +119,11 @@ class SqlHoldStore(SqlItemReader):
         return _table(schema) if is_there else None
 
     def _add_holds(self, connection: Connection, holds: Iterable[Hold], now: datetime) -> None:
-        """Add them; those that are over go."""
-        self._drop_holds(connection, [hold for hold in self._read_holds(connection, None) if not hold.lasts(now)])
+        """Add them; those that are over by now go, once for this object."""
+        kept = self._kept(connection)
+        if kept is not None and not self._is_swept:
+            connection.execute(delete(kept).where(kept.c.until <= stamp(now)))
+            self._is_swept = True
         rows = [dict(zip(COLUMNS, row_of(hold), strict=True)) for hold in holds]
         if rows:
             schema, _ = self._place_of_holds(connection)

@@ -292,7 +292,7 @@ def _text(value: str) -> Expression:
 
 
 def _octets_of(put: Put) -> int:
-    return sum(len(item.text.encode("utf-8", "surrogateescape")) for item in put.items)
+    return sum(item.size for item in put.items)
 
 
 def _session_row(put: Put) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def _session_row(put: Put) -> dict[str, Any]:
 
 
 def _utc_text(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S.%f}"
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _is_older(items: Sequence[StoredItem], first: Any, earliest: str | None) -> bool:

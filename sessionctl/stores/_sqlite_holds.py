@@ -13,7 +13,7 @@ from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import SqliteLayout
 from sessionctl.stores._sqlite_values import among, bound
 from sessionctl.stores.base import Store
-from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of
+from sessionctl.stores.holds_table import COLUMNS, DDL, TABLE, hold_of, row_of, stamp
 
 Rows = Callable[..., Iterable[tuple[Any, ...]]]
 """Runs a SELECT: the statement, then its parameters."""
@@ -29,6 +29,7 @@ class HoldsInFile(Store):
 
     _file: SqliteFile
     _layout: SqliteLayout
+    _is_swept = False
 
     def holds(self) -> Iterator[Hold]:
         return iter(read_holds(self._file.rows))
@@ -36,7 +37,16 @@ class HoldsInFile(Store):
     def hold(self, holds: Sequence[Hold]) -> None:
         self._refuse_if_frozen()
         with self._file.transaction(self.spent) as connection:
-            add_holds(connection, holds, self.now())
+            self._add_holds(connection, holds, self.now())
+
+    def _add_holds(self, connection: sqlite3.Connection, holds: Iterable[Hold], now: datetime) -> None:
+        """Add them, in the caller's transaction; those that are over by now go, once for this object."""
+        connection.execute(DDL["sqlite"].format(table=TABLE))
+        if not self._is_swept:
+            connection.execute(f"DELETE FROM {TABLE} WHERE until <= ?", (stamp(now),))
+            self._is_swept = True
+        insert = f"INSERT OR REPLACE INTO {TABLE} ({', '.join(COLUMNS)}) VALUES ({_PLACES})"
+        connection.executemany(insert, map(_bound_row, holds))
 
     def release(self, holds: Sequence[Hold]) -> int:
         with self._file.transaction(self.spent) as connection:
@@ -61,15 +71,6 @@ def held_among(
     inside, params = among(session_ids)
     found = connection.execute(f"{_SELECT} WHERE kind <> ? OR value IN ({inside})", (str(HoldKind.ID), *params))
     return Holds(map(hold_of, found), now).among(session_ids, named)
-
-
-def add_holds(connection: sqlite3.Connection, holds: Iterable[Hold], now: datetime) -> None:
-    """Add them, in the caller's transaction; those that are over go."""
-    connection.execute(DDL["sqlite"].format(table=TABLE))
-    over = [hold for hold in read_holds(connection.execute) if not hold.lasts(now)]
-    drop_holds(connection, over)
-    insert = f"INSERT OR REPLACE INTO {TABLE} ({', '.join(COLUMNS)}) VALUES ({_PLACES})"
-    connection.executemany(insert, map(_bound_row, holds))
 
 
 def drop_holds(connection: sqlite3.Connection, holds: Iterable[Hold]) -> int:

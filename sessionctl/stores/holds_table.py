@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS {table} (
 
 def row_of(hold: Hold) -> tuple[Any, ...]:
     """The values of ``COLUMNS``."""
-    since, until = _stamp(hold.since), hold.until and _stamp(hold.until)
+    since, until = stamp(hold.since), hold.until and stamp(hold.until)
     kind, origin = str(hold.kind), str(hold.origin)
     return hold.hold_id, kind, hold.value, hold.reason, hold.who, since, until, origin, hold.yields
 
@@ -96,5 +96,5 @@ def holds_on(hold: Hold, puts: Sequence[Put], outcomes: Sequence[Outcome]) -> li
     return [replace(hold, kind=HoldKind.ID, value=put.session_id) for put in done]
 
 
-def _stamp(at: datetime) -> str:
+def stamp(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

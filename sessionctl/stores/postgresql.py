@@ -204,7 +204,10 @@ class Adapter(SqlFindings, SqlStore):
 
     def _insert_items(self, connection: Connection, rows: Sequence[Mapping[str, Any]], *, exact: bool) -> None:
         # An array a column: the server would take each row as a statement of its own.
-        arrays = [literal([row[name] for row in rows], ARRAY(BIGINT if name == "b_key" else TEXT)) for name in rows[0]]
+        arrays = [
+            cast(literal(_array([row[name] for row in rows]), TEXT), ARRAY(BIGINT if name == "b_key" else TEXT))
+            for name in rows[0]
+        ]
         given = func.unnest(*arrays).table_valued(*rows[0], with_ordinality="place", name="given").render_derived()
         values = self._item_values(lambda name: given.c[name], exact=exact)
         found = select(*values.values()).order_by(given.c.place)
@@ -237,9 +240,7 @@ class Adapter(SqlFindings, SqlStore):
         return func.txid_current()
 
     def _given(self, values: Sequence[Any]) -> str:
-        # An array in PostgreSQL's own notation: the driver would look at each element, statement by statement.
-        listed = "\0".join(map(str, values)).replace("\\", "\\\\").replace('"', '\\"')
-        return '{"' + listed.replace("\0", '","') + '"}'
+        return _array(values)
 
     def _is_given_key(self) -> Condition:
         return self._messages.c.id == any_(bindparam("keys", type_=ARRAY(BIGINT)))
@@ -326,6 +327,16 @@ class Adapter(SqlFindings, SqlStore):
     def _is_refusal(self, error: DBAPIError) -> bool:
         state = getattr(error.orig, "sqlstate", None) or ""
         return state.startswith("23") or state == "P0001"  # a constraint, or a trigger that raised
+
+
+def _array(values: Sequence[Any]) -> str:
+    """In PostgreSQL's own notation: the driver would look at each element, statement by statement."""
+    return "{" + ",".join("NULL" if value is None else _element(str(value)) for value in values) + "}"
+
+
+def _element(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _shifted(at: datetime, by: timedelta) -> datetime:

@@ -50,7 +50,7 @@ from sessionctl.errors import StoreMissing
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_findings import findings
-from sessionctl.stores._sqlite_holds import HoldsInFile, add_holds, held_among
+from sessionctl.stores._sqlite_holds import HoldsInFile, held_among
 from sessionctl.stores._sqlite_items import items_sql, ordered
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
@@ -280,7 +280,7 @@ class Adapter(HoldsInFile):
         with self._file.transaction(self.spent) as connection:
             outcomes = [put_session(connection, self._layout, put) for put in puts]
             if hold is not None:
-                add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
+                self._add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
         return outcomes
 
     def close(self) -> None:

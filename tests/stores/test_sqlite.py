@@ -66,6 +66,13 @@ def test_a_pass_in_ranges_misses_nothing(large: Path) -> None:
         assert [ref.id for ref in some] == [row[0] for row in expected[8000:] if row[1] >= 3]
 
 
+def test_whole_sessions_half_read_outlive_their_store(large: Path) -> None:
+    with open_store(parse_address(str(large))) as store:
+        reading = store.whole(["s1", "s2"])
+        assert next(iter(next(reading).items)).text
+    reading.close()  # type: ignore[attr-defined]
+
+
 def test_a_pass_that_is_left_early_ends_with_its_store(large: Path) -> None:
     """As when a run is interrupted while it plans: the readers are at work, and the store is closed."""
     for _ in range(20):
