@@ -122,7 +122,9 @@ class SqlHoldStore(SqlItemReader):
         """Add them; those that are over by now go, once for this object."""
         kept = self._kept(connection)
         if kept is not None and not self._is_swept:
-            connection.execute(delete(kept).where(kept.c.until <= stamp(now)))
+            over = kept.c.until <= stamp(now)
+            if connection.execute(select(kept.c.hold_id).where(over).limit(1)).first():  # else no right to delete
+                connection.execute(delete(kept).where(over))
             self._is_swept = True
         rows = [dict(zip(COLUMNS, row_of(hold), strict=True)) for hold in holds]
         if rows:
