@@ -81,9 +81,10 @@ class Judge:
 
     _unreadable: list[Defect] = field(default_factory=list)
     _traces: list[Trace] = field(default_factory=list)
-    _last_turn: int = 0
+    _last_turn: int = -1
     _encrypted: bool = False
-    _after_unjoined: bool = False
+    _after: bool | None = None
+    """Did the model say the item before, if that is joined with no other?"""
 
     def see(self, payload: Payload, position: int, key: int | str | None) -> None:
         """The next item; ``position`` counts from 0 in the session."""
@@ -91,14 +92,16 @@ class Judge:
             self._unreadable.append(unreadable(payload.unreadable, position, key))
             return
         kind = payload.type
-        is_unjoined = kind in _UNJOINED
-        if is_unjoined:
+        by_model = None
+        if kind in _UNJOINED:
             if payload.role == "user":
                 self._last_turn = position
             self._encrypted |= kind == "encrypted"
-        if not (is_unjoined and self._after_unjoined) or payload.id is not None:
+            by_model = payload.role in (None, "assistant")
+        # Of several in a row that the same side said, the first tells what they all do to their neighbours.
+        if by_model is None or by_model is not self._after or payload.id is not None:
             self._traces.append(trace(payload, position, key))
-        self._after_unjoined = is_unjoined
+        self._after = by_model
 
     def verdict(self) -> Verdict:
         """The verdict over all seen so far."""

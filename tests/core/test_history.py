@@ -77,6 +77,12 @@ def test_reasoning_needs_what_it_belongs_to() -> None:
     assert judged(USER, call("c"), THOUGHT, output("c"), SAID) == (False, [("reasoning_without_item", 2)])
 
 
+def test_what_another_turn_says_is_not_bereft_of_a_dropped_calls_reasoning() -> None:
+    named = SAID | {"id": "msg_1"}
+    assert judged(USER, THOUGHT, call("a"), SAID, USER, named, USER) == (True, [("orphan_call", 2)])
+    assert judged(USER, THOUGHT, call("a"), named, USER)[0] is False
+
+
 def test_rows_that_are_no_items() -> None:
     assert judged(USER, "{broken", SAID) == (True, [("unreadable", 1)])
     assert judged(USER, "[1]", SAID) == (False, [("not_an_object", 1)])

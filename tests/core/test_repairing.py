@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from acceptance.strict_model import refusal
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionctl.core.history import FATAL, verdict
@@ -99,6 +99,7 @@ def test_what_is_mended_has_no_new_defect(history: list[Any], kinds: set[str]) -
 
 
 @given(history=st.lists(_ITEMS.filter(lambda item: not isinstance(item, str)), max_size=10))
+@example(history=[call("a", **CALLER), THOUGHT | {"id": "rs_2"}, call("b"), ASKED, output("a")])
 def test_everything_can_be_mended(history: list[Any]) -> None:
     left = mended(history)
     texts = (json.dumps(item) for item in left)
