@@ -6,7 +6,9 @@ Each module has a class named ``Adapter``. Third parties add schemes by entry po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
@@ -15,6 +17,14 @@ from sessionctl.core.address import StoreAddress
 from sessionctl.drivers import extra_of
 from sessionctl.errors import StoreUnavailable, UsageError
 from sessionctl.stores.base import Store
+
+
+class _Openable(Store):
+    """What adapters are: made of an address."""
+
+    @abstractmethod
+    def __init__(self, address: StoreAddress) -> None: ...
+
 
 _SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
@@ -25,8 +35,31 @@ def open_store(address: StoreAddress) -> Store:
     Raises UsageError for an unknown scheme, StoreUnavailable naming the extra where a driver is not
     installed, and what the adapter raises.
     """
-    try:
+    with _driver_named(address):
         return _adapter(address.scheme)(address)
+
+
+def create_store(address: StoreAddress, *, bare: bool = False) -> Store:
+    """Make the SDK's tables at ``address`` where they are missing (``Store.create``), and open it.
+
+    Raises as ``open_store``; what is there and is no SDK store is left as it is.
+    """
+    with _driver_named(address):
+        _adapter(address.scheme).create(address, bare=bare)
+    return open_store(address)
+
+
+def complete_store(address: StoreAddress) -> Store:
+    """Add what ``create_store`` left out of ``bare`` tables, and open the store."""
+    with _driver_named(address):
+        _adapter(address.scheme).complete(address)
+    return open_store(address)
+
+
+@contextmanager
+def _driver_named(address: StoreAddress) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         extra = extra_of(error)
         if extra is None:
@@ -37,7 +70,7 @@ def open_store(address: StoreAddress) -> Store:
         ) from error
 
 
-def _adapter(scheme: str) -> Callable[[StoreAddress], Store]:
+def _adapter(scheme: str) -> type[_Openable]:
     if scheme in _SCHEMES:
         adapter = import_module(f"sessionctl.stores.{_SCHEMES[scheme]}").Adapter
     else:
@@ -46,4 +79,4 @@ def _adapter(scheme: str) -> Callable[[StoreAddress], Store]:
             known = ", ".join(sorted(_SCHEMES))
             raise UsageError(f"no store speaks {scheme}://", hint=f"known schemes: {known}")
         adapter = found.load()
-    return cast("Callable[[StoreAddress], Store]", adapter)
+    return cast("type[_Openable]", adapter)

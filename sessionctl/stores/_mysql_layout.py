@@ -63,7 +63,7 @@ _OTHERS = text("""
 def read_layout(connection: Connection, address: StoreAddress) -> Layout:
     """What the catalog says of the tables that ``address`` means. Raises StoreNotUnderstood."""
     wanted = (address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES))
-    rows = [_find(connection, name) for name in wanted]
+    rows = [find_table(connection, name) for name in wanted]
     here = connection.execute(select(func.database())).scalar_one()
     pair = [None if row is None else _facts(connection, row, here) for row in rows]
     found = [facts for facts in pair if facts is not None]
@@ -79,7 +79,8 @@ def read_layout(connection: Connection, address: StoreAddress) -> Layout:
     return _layout(connection, *found, here=here)
 
 
-def _find(connection: Connection, name: str) -> Any:
+def find_table(connection: Connection, name: str) -> Any:
+    """The catalog's row of the table that ``name`` means, None where there is none."""
     for schema, table_name in candidates(name):
         row = connection.execute(_FIND, {"schema": schema, "name": table_name}).first()
         if row is not None:
@@ -139,6 +140,7 @@ def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, 
         sessions=sessions,
         messages=messages,
         cascades=not is_watched and any(key.rule == "CASCADE" for key in own),
+        refers=bool(own),
         indexed=any(index.leads for index in indexes[1]),
         key=next(iter(unique), "PRIMARY"),
         hazards=(

@@ -80,7 +80,7 @@ _SERVER = text("""
 def read_layout(connection: Connection, address: StoreAddress) -> Layout:
     """What the catalog says of the tables that ``address`` means. Raises StoreNotUnderstood."""
     wanted = (address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES))
-    rows = [_find(connection, name) for name in wanted]
+    rows = [find_table(connection, name) for name in wanted]
     pair = [None if row is None else _facts(connection, row) for row in rows]
     found = [facts for facts in pair if facts is not None]
     known = {facts.shown: list(facts.columns) for facts in found}
@@ -95,7 +95,8 @@ def read_layout(connection: Connection, address: StoreAddress) -> Layout:
     return _layout(connection, *found, rows=rows)
 
 
-def _find(connection: Connection, name: str) -> Any:
+def find_table(connection: Connection, name: str) -> Any:
+    """The catalog's row of the table that ``name`` means, None where there is none."""
     for schema, table in candidates(name):
         row = connection.execute(_FIND, {"schema": schema, "name": table}).first()
         if row is not None:
@@ -140,6 +141,7 @@ def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, 
         sessions=sessions,
         messages=messages,
         cascades=any(key.rule == "c" for key in own),
+        refers=bool(own),
         indexed=False in indexes,
         hazards=(*(_hazard(key) for key in keys if not key.is_own), *triggers),
         warnings=tuple(_row_security(rows, sessions, messages)),

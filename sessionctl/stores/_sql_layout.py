@@ -72,6 +72,7 @@ class Layout:
     """The SDK's two tables and what deleting from them does.
 
     ``cascades``: deleting a session takes its items along, so that deleting sessions is enough.
+    ``refers``: the items have the SDK's foreign key, whatever it does.
     ``indexed``: the items of one session are found without reading the table. ``key`` names the index that
     keeps ids unique where statements must name it. ``server`` is the product and its version.
     """
@@ -80,6 +81,7 @@ class Layout:
     sessions: TableFacts
     messages: TableFacts
     cascades: bool
+    refers: bool
     indexed: bool
     key: str = "PRIMARY"
     hazards: tuple[Hazard, ...] = ()

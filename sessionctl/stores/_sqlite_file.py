@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,19 +212,9 @@ class SqliteFile:
         self._idle.clear()
         self._reader = self._writer = None
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> AbstractContextManager[None]:
         """Turn what SQLite and the system say into sentences."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
-        except FileNotFoundError as error:
-            raise StoreMissing(f"there is no file {self.path}") from error
-        except PermissionError as error:
-            raise AccessRefused(f"{self.path} may not be read by this user") from error
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path} cannot be read: {error.strerror or error}") from error
+        return sentences(self.path)
 
     def _check_header(self) -> None:
         if self.path.is_dir():
@@ -345,6 +335,21 @@ class SqliteFile:
         )
         connection.text_factory = _decode
         return connection
+
+
+@contextmanager
+def sentences(path: Path) -> Iterator[None]:
+    """What SQLite and the system say of the file at ``path``, turned into sentences."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    except FileNotFoundError as error:
+        raise StoreMissing(f"there is no file {path}") from error
+    except PermissionError as error:
+        raise AccessRefused(f"{path} may not be read by this user") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _begin_immediate(connection: sqlite3.Connection) -> None:

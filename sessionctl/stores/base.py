@@ -6,6 +6,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
   credentials and hot standbys are enough.
 * Everything is streamed: memory does not grow with the store.
 * Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
+* ``create`` and ``complete`` make tables, and are called only where the user asked for that.
 * ``apply`` takes sessions or items away and only ``operations.execute`` calls it; ``put`` puts some in and only
   ``operations.put_back`` calls it. ``hold`` and ``release`` change nothing but sessionctl's own table of holds.
   No other method changes anything.
@@ -70,6 +71,21 @@ class Store(ABC):
     def spent(self) -> Spent:
         """Where the time of ``apply`` went, over the life of this object; it grows with every call."""
         return Spent()
+
+    @classmethod
+    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:  # noqa: ARG003
+        """Make the SDK's tables at ``address``, those of them that are missing, as its session class has them.
+
+        ``bare``: without the index and the foreign key that ``complete`` adds, which is faster once the rows
+        are in; until then nobody else should use them. A SQLite file that is missing is made (0600), a database
+        never. Raises Unsupported where this kind of store cannot.
+        """
+        raise Unsupported(f"the tables of {address} cannot be made by sessionctl")
+
+    @classmethod
+    def complete(cls, address: StoreAddress) -> None:
+        """Add what ``create`` left out for ``bare`` tables. Idempotent."""
+        raise Unsupported(f"the tables of {address} cannot be completed by sessionctl")
 
     @abstractmethod
     def now(self) -> datetime:

@@ -50,12 +50,13 @@ from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._mysql_findings import findings
-from sessionctl.stores._mysql_layout import is_mariadb, read_layout
+from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores._sql_schema import complete, create
 from sessionctl.stores.holds_table import TABLE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,6 +105,18 @@ class Adapter(SqlFindings, SqlStore):
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
+        create(make_engine(address, {}), address, "mysql", find_table, translate)
+        if not bare:
+            cls.complete(address)
+
+    @classmethod
+    def complete(cls, address: StoreAddress) -> None:
+        # To check the key the server would write the table anew.
+        engine = make_engine(address, {"foreign_key_checks": 0})
+        complete(engine, address, "mysql", lambda db: read_layout(db, address), translate)
 
     def _look_at_server(self, connection: Connection) -> None:
         version = connection.dialect.server_version_info or ()

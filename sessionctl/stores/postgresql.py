@@ -47,13 +47,14 @@ from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores._postgresql_findings import findings
 from sessionctl.stores._postgresql_lag import read_lag
-from sessionctl.stores._postgresql_layout import quoted, read_layout
+from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores._sql_schema import complete, create
 from sessionctl.stores.holds_table import TABLE
 
 _SLACK = timedelta(hours=3)
@@ -126,6 +127,16 @@ class Adapter(SqlFindings, SqlStore):
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
+        create(make_engine(address), address, "postgresql", find_table, translate)
+        if not bare:
+            cls.complete(address)
+
+    @classmethod
+    def complete(cls, address: StoreAddress) -> None:
+        complete(make_engine(address), address, "postgresql", lambda db: read_layout(db, address), translate)
 
     def _translate(self, error: Exception) -> SessionctlError:
         zone = self.address.options.get("timezone")

@@ -56,6 +56,7 @@ from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
+from sessionctl.stores._sqlite_schema import complete, create
 from sessionctl.stores._sqlite_structure import recorded_usage, taken
 from sessionctl.stores._sqlite_values import (
     among,
@@ -110,6 +111,14 @@ class Adapter(HoldsInFile):
             raise
         self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
         self._recent = RecentlyDeleted()
+
+    @classmethod
+    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
+        create(address, bare=bare)
+
+    @classmethod
+    def complete(cls, address: StoreAddress) -> None:
+        complete(address)
 
     def now(self) -> datetime:
         return known(self._file.row(_NOW)[0])
