@@ -1,4 +1,4 @@
-"""The archive formats ``sessionctl-archive/1`` and ``/2``: their documentation and only implementation.
+"""The archive formats ``sessionctl-archive/1`` to ``/3``: their documentation and only implementation.
 
 A file is UTF-8 JSON Lines, every line ended by LF, compressed as a whole by zstd, by gzip or not at all;
 the manifest is a frame (a gzip member) of its own, so that it can be read from the end. In this order:
@@ -22,6 +22,11 @@ end in ``"part": [[key, text], …]``. Then the session is not whole: a run took
 the ``extras`` that go with them, and left all else in the store. The items whose keys are listed it did not remove
 but put that text in place of theirs. Archives without parts are of version 1, which every release reads.
 
+Version 3 is what a rotation leaves beside its targets. The line of a session may end in ``"elsewhere": {"store",
+"sha256", "here"}``. Then its texts lie in the store of that address, under the same id and in the same order, and
+``"data":null`` stands for each, but for those of the items at the positions ``here``. ``sha256`` is taken over all
+texts, each as its length in octets, a colon, and its octets.
+
 Lines are written without spaces between the tokens and in ASCII but for ``data``; what each field means
 is told by ``core.record``. No line is longer than ``MAX_LINE`` octets.
 """
@@ -32,19 +37,19 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sessionctl.archive.texts import REFUSALS, as_string, is_lenient_json, no_constant, octets, parse_json
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+from sessionctl.core.record import Elsewhere, SessionRecord, Stamps, StoredItem
 from sessionctl.core.units import format_size, format_time, parse_time
 from sessionctl.errors import ItemTooLarge
 
-_WHOLE, _PARTS = 1, 2
-"""The versions: of whole sessions only, and with parts of sessions."""
+_WHOLE, _PARTS, _ELSEWHERE = 1, 2, 3
+"""The versions: of whole sessions only, with parts of sessions, and with sessions whose texts are elsewhere."""
 MAX_LINE = 256 * 1024 * 1024
 _BLOCK = 64 * 1024
 """Characters of items encoded at once."""
@@ -65,6 +70,7 @@ class Header:
     ``segment`` counts the files of a run from 1. ``store`` is the masked address, ``selectors`` the selection
     in sentences, ``zone`` the one in which the store's naive stamps were read (None: they are UTC), ``sdk`` the
     oldest SDK release writing there, where it is known. ``parts``: there may be parts of sessions in it.
+    ``elsewhere``: there may be sessions in it whose texts lie in another store.
     """
 
     run_id: str
@@ -80,13 +86,18 @@ class Header:
     selectors: tuple[str, ...] = ()
     reason: str | None = None
     parts: bool = False
+    elsewhere: bool = False
+
+    @property
+    def version(self) -> int:
+        return _ELSEWHERE if self.elsewhere else _PARTS if self.parts else _WHOLE
 
     def numbered(self, segment: int, created_at: datetime) -> Header:
         """The same for another segment of the run."""
         return replace(self, segment=segment, created_at=created_at)
 
 
-_TOLD = tuple(field.name for field in fields(Header) if field.name != "parts")
+_TOLD = tuple(field.name for field in fields(Header) if field.name not in ("parts", "elsewhere"))
 
 
 class Counts(NamedTuple):
@@ -129,7 +140,7 @@ class Manifest(NamedTuple):
 
 def encode_header(header: Header) -> bytes:
     record = {name: getattr(header, name) for name in _TOLD}
-    return _line({_NAMELY: _PARTS if header.parts else _WHOLE, **record, "created_at": format_time(header.created_at)})
+    return _line({_NAMELY: header.version, **record, "created_at": format_time(header.created_at)})
 
 
 def encode_session(session: SessionRecord) -> bytes:
@@ -143,7 +154,8 @@ def encode_session(session: SessionRecord) -> bytes:
     extras = _to_json(dict(session.extras)) if session.extras else "{}"
     names = f'"session":{_quote(session.id)},"version":{_quote(session.version)}'
     part = "" if session.part is None else f',"part":{_to_json(list(session.part.items()))}'
-    return f'{{{names},"stamps":{{{told}}},"extras":{extras}{part}}}\n'.encode()
+    elsewhere = "" if session.elsewhere is None else f',"elsewhere":{_to_json(asdict(session.elsewhere))}'
+    return f'{{{names},"stamps":{{{told}}},"extras":{extras}{part}{elsewhere}}}\n'.encode()
 
 
 def encode_end(end: End) -> bytes:
@@ -236,12 +248,12 @@ def decode_header(line: bytes) -> Header:
     if _NAMELY not in record:
         raise Malformed("this is not a sessionctl archive")
     version = record.pop(_NAMELY)
-    if version not in (_WHOLE, _PARTS) or isinstance(version, bool):
-        raise Malformed(f"its format is version {version!r}, this release reads {_WHOLE} and {_PARTS}")
+    if version not in (_WHOLE, _PARTS, _ELSEWHERE) or isinstance(version, bool):
+        raise Malformed(f"its format is version {version!r}, this release reads {_WHOLE} to {_ELSEWHERE}")
     try:
         told: dict[str, Any] = {name: record[name] for name in _TOLD}
         read = {"created_at": parse_time(told["created_at"]), "selectors": tuple(told["selectors"])}
-        header = Header(**told | read, parts=version == _PARTS)
+        header = Header(**told | read, parts=version == _PARTS, elsewhere=version == _ELSEWHERE)
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed(f"the header is incomplete or wrong: {error}") from None
     texts = (header.run_id, header.tool, header.command, header.store, header.kind, header.flavour, *header.selectors)
@@ -260,7 +272,7 @@ def decode_session(line: bytes) -> SessionRecord:
     record = _object(line)
     stamps = record.get("stamps")
     if (
-        record.keys() - {"part"} != {"session", "version", "stamps", "extras"}
+        record.keys() - {"part", "elsewhere"} != {"session", "version", "stamps", "extras"}
         or not isinstance(stamps, dict)
         or not isinstance(record["extras"], dict)
         or not {"created", "updated"} <= stamps.keys() <= {"created", "updated", "created_at", "updated_at"}
@@ -274,6 +286,7 @@ def decode_session(line: bytes) -> SessionRecord:
         stamps=Stamps(**stamps),
         extras=record["extras"],
         part=_part(record["part"]) if "part" in record else None,
+        elsewhere=_elsewhere(record["elsewhere"]) if "elsewhere" in record else None,
     )
 
 
@@ -285,6 +298,18 @@ def _part(told: object) -> dict[int, str]:
     if not all(type(key) is int and isinstance(text, str) for key, text in part.items()):
         raise Malformed("the line of a session is malformed")
     return part
+
+
+def _elsewhere(told: object) -> Elsewhere:
+    if (
+        not isinstance(told, dict)
+        or told.keys() != {"store", "sha256", "here"}
+        or not all(isinstance(told[name], str) for name in ("store", "sha256"))
+        or not isinstance(told["here"], list)
+        or not all(_is_count(position) for position in told["here"])
+    ):
+        raise Malformed("the line of a session is malformed")
+    return Elsewhere(store=told["store"], sha256=told["sha256"], here=tuple(told["here"]))
 
 
 def decode_item(line: bytes) -> StoredItem:

@@ -47,7 +47,7 @@ class SegmentWriter:
 
     def __init__(self, sink: Sink, header: Header, compression: Compression, target: Place | None = None) -> None:
         self._sink, self._target = sink, target
-        self._compression, self._parts = compression, header.parts
+        self._compression, self._header = compression, header
         self._frame = compressor(compression)
         self._file = hashlib.sha256()
         self._ids: set[str] = set()
@@ -75,11 +75,13 @@ class SegmentWriter:
     def add(self, session: SessionRecord, items: Iterable[StoredItem]) -> Counts:
         """Add one session; ``items`` in the order of their keys. Returns what it counts.
 
-        Raises ItemTooLarge, ArchiveUnavailable, and ValueError for a session added twice, or for a part where
-        the header does not say that there may be some.
+        Raises ItemTooLarge, ArchiveUnavailable, and ValueError for a session added twice, and for a part or one whose
+        texts are elsewhere where the header does not say that there may be some.
         """
-        if session.part is not None and not self._parts:
+        if session.part is not None and not self._header.parts:
             raise ValueError("this archive is one of whole sessions")
+        if session.elsewhere is not None and not self._header.elsewhere:
+            raise ValueError("this archive is one of sessions with their texts")
         if session.id in self._ids:
             raise ValueError(f"the session {session.id!r} is in this archive already")
         self._ids.add(session.id)

@@ -30,7 +30,8 @@ from sessionctl.core.units import exact_duration
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.archives import files
-from sessionctl.operations.archiving import Archiving, archiving_of
+from sessionctl.operations.archiving import archiving_of
+from sessionctl.operations.covering import Cover
 from sessionctl.operations.dry_run import foresee
 from sessionctl.operations.execute import Terms, work_off
 from sessionctl.operations.holding import HOLD_FOR, hold_of_return
@@ -163,14 +164,14 @@ class _Work:
         hold = hold_of_return(self.store, run, HoldOrigin.RESTORE, lasts)
         error = None
         with ExitStack() as stack:
-            archiving = None
+            cover = None
             if self.plan and self.archive_to:
-                archiving = archiving_of(self.store, self.archive_to, self.plan.header, run, ledger)
-                run = replace(run, archive=stack.enter_context(archiving).name)
+                cover = stack.enter_context(archiving_of(self.store, self.archive_to, self.plan.header, run, ledger))
+                run = replace(run, archive=cover.name)
             ledger.begin(run)
             pulse, stop = stack.enter_context(ledger.alive(run.run_id)), stack.enter_context(stopping(self.out))
             try:
-                self._put_all(ledger, run, pulse, archiving, hold, stop)
+                self._put_all(ledger, run, pulse, cover, hold, stop)
             except SessionctlError as failure:
                 error = failure
         stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE
@@ -182,7 +183,7 @@ class _Work:
         return status
 
     def _put_all(
-        self, ledger: Ledger, run: Run, pulse: Pulse, archiving: Archiving | None, hold: Hold | None, stop: Stop
+        self, ledger: Ledger, run: Run, pulse: Pulse, cover: Cover | None, hold: Hold | None, stop: Stop
     ) -> None:
         put = partial(
             restore, self.store, conflict=self.errand.conflict, done=self.done, hold=hold,
@@ -191,7 +192,7 @@ class _Work:
         if self.plan is None:
             put(self.source, stop=stop)
             return
-        self.replaced = self._replace(self.plan, ledger, run, pulse, archiving, stop)
+        self.replaced = self._replace(self.plan, ledger, run, pulse, cover, stop)
         replaced, rest = self.source.split(self.foreseen.conflicts)
         # What was deleted for this comes back even where the run is to stop.
         put(replaced, stop=Stop())
@@ -200,16 +201,14 @@ class _Work:
         put(rest, stop=stop)
 
     def _replace(
-        self, plan: SpooledPlan, ledger: Ledger, run: Run, pulse: Pulse, archiving: Archiving | None, stop: Stop
+        self, plan: SpooledPlan, ledger: Ledger, run: Run, pulse: Pulse, cover: Cover | None, stop: Stop
     ) -> Report:
         named = frozenset(self.errand.selector.named)  # those of the plan were named by nobody
         terms = Terms(
             guard=Guard(min_idle=self.errand.safety.min_idle, named=named), limits=self.limits, named=named, stop=stop
         )
         with progress_of(self.out, plan.header) as observe:
-            return work_off(
-                self.store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, observe=observe
-            )
+            return work_off(self.store, plan, terms, ledger=ledger, run=run, pulse=pulse, cover=cover, observe=observe)
 
     def _report(self, stopped: Stopped) -> int:
         """Where nothing was done."""

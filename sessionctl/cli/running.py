@@ -211,12 +211,12 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
         if limits.max_replica_lag is not None and store.lag() is None:
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
         settle_cut_off(store, ledger)
-        archiving = None
+        cover = None
         if planned.archive:
-            archiving = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
-            run = replace(run, archive=archiving.name)
+            cover = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
+            run = replace(run, archive=cover.name)
         observe = stack.enter_context(progress_of(out, header))
-        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, archiving=archiving, observe=observe)
+        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, cover=cover, observe=observe)
 
 
 def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:

@@ -6,6 +6,7 @@ is what makes a session that was taken out and put back into the same store equa
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,19 @@ class Stamps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Where the texts of a session's items lie: under its id in the store of the recorded address ``store``.
+
+    There they are the first ones, in the order of the items beside the record, but for those at the positions ``here``,
+    which that store cannot show: their texts are beside the record after all. ``sha256`` is ``digest_of`` all texts.
+    """
+
+    store: str
+    sha256: str
+    here: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
     """A session without its items, as it was at ``version`` (``SessionRef.version``).
 
@@ -55,6 +69,8 @@ class SessionRecord:
     ``part`` is None for a whole session. Else it stayed, and a run only took items out of it: the items beside
     this record, with those of the ``extras`` that went along. Of the items whose keys are in ``part`` it left
     the row and put the text there in place of theirs.
+
+    ``elsewhere`` is None where the items have their texts; else those that are in another store stand as ``null``.
     """
 
     id: str
@@ -62,6 +78,7 @@ class SessionRecord:
     stamps: Stamps
     extras: Mapping[str, Any] = field(default_factory=dict)
     part: Mapping[int, str] | None = None
+    elsewhere: Elsewhere | None = None
 
 
 class WholeSession(NamedTuple):
@@ -69,6 +86,15 @@ class WholeSession(NamedTuple):
 
     session: SessionRecord
     items: Iterable[StoredItem]
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """SHA-256 of texts in their order, in hex; each ends where it ends."""
+    digest = hashlib.sha256()
+    for text in texts:
+        octets = text.encode("utf-8", "surrogateescape")
+        digest.update(b"%d:" % len(octets) + octets)
+    return digest.hexdigest()
 
 
 def instant(stored: str | None, at: str | None) -> datetime | None:

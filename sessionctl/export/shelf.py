@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from sessionctl.archive.codecs import Compression
+from sessionctl.core.names import file_name
 from sessionctl.core.plan import Totals
 from sessionctl.export.base import Document, Exported
 from sessionctl.export.files import Unfinished
 from sessionctl.export.formats import Format
-from sessionctl.export.names import file_name
 
 if TYPE_CHECKING:
     from sessionctl.export.html import HtmlIndex

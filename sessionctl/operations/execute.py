@@ -23,7 +23,7 @@ from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Pulse, Run
-from sessionctl.operations.archiving import Archiving, Portion
+from sessionctl.operations.covering import Cover, Portion
 from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.spool import Revise, SpooledPlan
@@ -54,25 +54,25 @@ def apply_plan(
     *,
     ledger: Ledger,
     run: Run,
-    archiving: Archiving | None = None,
+    cover: Cover | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. With ``archiving`` nothing is removed that a sealed segment does not hold. A session that changed
+    changed. With a ``cover`` nothing is removed that it does not hold. A session that changed
     since the plan is left alone; where the plan can revise its step it is tried again, a few times. ``observe``
     is called after every batch, and again and again while the run waits.
     """
     ledger.begin(run)
     with ledger.alive(run.run_id) as pulse:
-        report = work_off(store, plan, terms, ledger=ledger, run=run, pulse=pulse, archiving=archiving, observe=observe)
+        report = work_off(store, plan, terms, ledger=ledger, run=run, pulse=pulse, cover=cover, observe=observe)
     return _recorded(report, ledger)
 
 
 def work_off(
     store: Store, plan: SpooledPlan, terms: Terms, *, ledger: Ledger, run: Run, pulse: Pulse,
-    archiving: Archiving | None = None,
+    cover: Cover | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:  # fmt: skip
     """As ``apply_plan``, as a part of a run that was begun, and that its caller ends."""
@@ -81,7 +81,7 @@ def work_off(
     progress.named_skipped = plan.header.named_skipped
     running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, plan.revise)
     try:
-        ending = running.through(plan, archiving)
+        ending = running.through(plan, cover)
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
     try:
@@ -162,27 +162,27 @@ class _Run:
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
 
-    def through(self, plan: SpooledPlan, archiving: Archiving | None) -> _Ending:
+    def through(self, plan: SpooledPlan, cover: Cover | None) -> _Ending:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         steps = plan.steps()
         for attempt in range(1, _ATTEMPTS + 1):
             if attempt == _ATTEMPTS:
                 self.revise = None
-            if ending := self._round(steps, archiving):
+            if ending := self._round(steps, cover):
                 return ending
             if not self.changed:
                 break
             steps = iter(self._revised())
         return _Ending(Stopped.DONE)
 
-    def _round(self, steps: Iterator[Step], archiving: Archiving | None) -> _Ending | None:
+    def _round(self, steps: Iterator[Step], cover: Cover | None) -> _Ending | None:
         """All steps once, or up to the end of the run."""
         portions: Iterator[Portion | None] = iter([Portion(steps=steps)])
-        if archiving:
-            portions = archiving.portions(steps, self._bear)
+        if cover:
+            portions = cover.portions(steps, self._bear)
         for portion in portions:
-            if portion is None:  # the archive's next segment is in the making
+            if portion is None:  # the next one is in the making
                 if ending := self._must_end():
                     return ending
                 self._note()
@@ -190,8 +190,8 @@ class _Run:
             for step, outcome, why in portion.lost:
                 self._count([step], [outcome], why)
             ending = self._portion(portion)
-            if archiving and self.in_doubt:
-                archiving.settle(self.store)
+            if cover and self.in_doubt:
+                cover.settle(self.store)
             if ending:
                 return ending
         return None

@@ -65,7 +65,7 @@ def shorten(case: SdkCase, home: Path, archive: Path) -> Report:
             with archiving_of(store, str(archive), plan.header, run, ledger) as archiving:
                 terms = Terms(guard=Guard(min_idle=MIN_IDLE))
                 run = replace(run, archive=archiving.name)
-                return apply_plan(store, plan, terms, ledger=ledger, run=run, archiving=archiving)
+                return apply_plan(store, plan, terms, ledger=ledger, run=run, cover=archiving)
 
 
 def test_real_transcripts_get_their_items_back(case: SdkCase, tmp_path: Path, home: Path) -> None:

@@ -215,9 +215,9 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ArchiveDamaged, match="line 1"):
             verify(str(path))
-    newer = json.loads(form.encode_header(header())) | {"sessionctl_archive": 3}
+    newer = json.loads(form.encode_header(header())) | {"sessionctl_archive": 4}
     path.write_text(json.dumps(newer) + "\n")
-    with pytest.raises(ArchiveDamaged, match="version 3"):
+    with pytest.raises(ArchiveDamaged, match="version 4"):
         verify(str(path))
     for missing in ("run_id", "created_at", "selectors", "segment"):
         record = json.loads(form.encode_header(header()))

@@ -35,7 +35,8 @@ from sessionctl.core.selector import Query, Selector
 from sessionctl.core.spans import touches
 from sessionctl.errors import ArchiveMissing
 from sessionctl.ledger import Ledger, Run, Segment, new_run
-from sessionctl.operations.archiving import Archiving
+from sessionctl.operations.archiving import ArchiveKeeper
+from sessionctl.operations.covering import Covering
 from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.placing import settle, settle_cut_off
 from sessionctl.operations.purge import plan_purge
@@ -220,8 +221,8 @@ class World:
             archive = StruckArchive(str(self.archives), header(run.run_id, parts=self.takes_parts))
             archive.points = points
             run = replace(run, archive=archive.name)
-            with Archiving(store, archive, ledger, run, str(self.archives)) as archiving:
-                return apply_plan(store, plan, agreed, ledger=ledger, run=run, archiving=archiving)
+            with Covering(store, ArchiveKeeper(archive, str(self.archives)), ledger, run) as cover:
+                return apply_plan(store, plan, agreed, ledger=ledger, run=run, cover=cover)
 
     def plan(self) -> SpooledPlan:
         return plan_purge(self.store, OLD, min_idle=MIN_IDLE)

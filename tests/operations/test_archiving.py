@@ -17,7 +17,7 @@ from sessionctl.core import patience
 from sessionctl.core.model import Outcome
 from sessionctl.core.report import Stopped
 from sessionctl.errors import AccessRefused, ArchiveUnavailable, LedgerUnavailable, SessionctlError, StoreUnavailable
-from sessionctl.operations import archiving
+from sessionctl.operations import archiving, covering
 from sessionctl.operations.stop import Stop
 
 LASTING = {
@@ -36,8 +36,8 @@ READING, CHANGING = ("whole", "between"), ("apply", "applied")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sessions make two segments of two looks each."""
-    monkeypatch.setattr(archiving, "_MOST_SESSIONS", 4)
-    monkeypatch.setattr(archiving, "_TOGETHER", 2)
+    monkeypatch.setattr(covering, "_MOST_SESSIONS", 4)
+    monkeypatch.setattr(covering, "_TOGETHER", 2)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.002)
 

@@ -10,7 +10,7 @@ from operations.striking import SESSIONS, Killed, Points, World, content, worlds
 from sessionctl.core import patience
 from sessionctl.core.model import Onto, Put
 from sessionctl.errors import AccessRefused, LedgerUnavailable, SessionctlError, StoreUnavailable
-from sessionctl.operations import archiving, put_back
+from sessionctl.operations import covering, put_back
 from sessionctl.operations.placing import file_of
 from sessionctl.operations.put_back import Case
 from sessionctl.operations.stop import Stop
@@ -19,8 +19,8 @@ from sessionctl.operations.undo import check
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving, "_MOST_SESSIONS", 4)
-    monkeypatch.setattr(archiving, "_TOGETHER", 2)
+    monkeypatch.setattr(covering, "_MOST_SESSIONS", 4)
+    monkeypatch.setattr(covering, "_TOGETHER", 2)
     monkeypatch.setattr(put_back, "_TOGETHER", 2)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.002)

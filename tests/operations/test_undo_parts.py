@@ -11,7 +11,7 @@ from sessionctl.core import patience
 from sessionctl.core.model import Guard, Outcome, Rewrite, SessionRef, Span
 from sessionctl.core.plan import Step
 from sessionctl.errors import StoreUnavailable
-from sessionctl.operations import archiving, put_back
+from sessionctl.operations import covering, put_back
 from sessionctl.operations.planning import plan_changes
 from sessionctl.operations.put_back import Case
 from sessionctl.operations.spool import SpooledPlan
@@ -21,8 +21,8 @@ STUB = "cut"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving, "_MOST_SESSIONS", 4)
-    monkeypatch.setattr(archiving, "_TOGETHER", 2)
+    monkeypatch.setattr(covering, "_MOST_SESSIONS", 4)
+    monkeypatch.setattr(covering, "_TOGETHER", 2)
     monkeypatch.setattr(put_back, "_TOGETHER", 2)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.002)

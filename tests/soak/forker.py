@@ -66,9 +66,9 @@ def _serve() -> None:
     import sessionctl.stores.mysql
     import sessionctl.stores.postgresql
     import sessionctl.stores.sqlite  # noqa: F401
-    from sessionctl.operations import archiving, put_back
+    from sessionctl.operations import covering, put_back
 
-    archiving._MOST_SESSIONS, archiving._TOGETHER = _SESSIONS_IN_SEGMENT, _READ_AT_ONCE
+    covering._MOST_SESSIONS, covering._TOGETHER = _SESSIONS_IN_SEGMENT, _READ_AT_ONCE
     put_back._TOGETHER = _PUT_AT_ONCE
     for line in sys.stdin:
         order = json.loads(line)

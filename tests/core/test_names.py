@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionctl.export.names import LONGEST, file_name
+from sessionctl.core.names import LONGEST, file_name
 from sessionctl.testing.case import HOSTILE_IDS
 
 HOSTILE = [
