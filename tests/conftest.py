@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settings of whoever runs the tests must not decide them."""
+    """Settings of whoever runs the tests must not decide them, nor a shell that runs them in the background."""
     del config
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored it would be in every program they start
     for name in list(os.environ):
         mine = name.startswith("SESSIONCTL_") and not name.startswith("SESSIONCTL_TEST_")
         if mine or name in _COLOUR | _SCREEN or name.startswith(_DRIVERS):

@@ -67,7 +67,7 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
-        self._log = LogMover(lambda: self._connect("mode=rw"))
+        self._log = LogMover(Path(f"{self._real}-wal"), lambda: self._connect("mode=rw"))
         self._others_seen = False
         self._data_version: int | None = None
         self._pools: list[ThreadPoolExecutor] = []
