@@ -104,6 +104,18 @@ class ItemTooLarge(SessionctlError):
     code = "item_too_large"
 
 
+class ModelFailed(SessionctlError):
+    """The model gave no answer that can be used."""
+
+    code = "model_failed"
+
+
+class ModelUnavailable(SessionctlError):
+    """The model cannot be asked, about this session or any other."""
+
+    code = "model_unavailable"
+
+
 class StoreUnavailable(SessionctlError):
     """The store is missing, unreachable, or not one sessionctl understands."""
 

@@ -78,10 +78,22 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     if header.missing:
         yield f"  missing     {header.missing:,} of the named sessions"
     yield f"  removes     {removed_text(foreseen)}"
+    yield from _sending_lines(header, foreseen)
     yield from _obstacle_lines(header.obstacles)
     if foreseen.remaining:
         yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
     yield from _preflight_lines(header, foreseen.forecast)
+
+
+def _sending_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
+    """What leaves the house."""
+    if header.condensing is None:
+        return
+    cost = header.condensing.foresee(foreseen.removed.sessions, foreseen.removed.bytes)
+    yield f"  sends       {format_size(foreseen.removed.bytes)} of text, ~{cost.input_tokens:,} tokens"
+    yield f"              to {header.condensing.where}"
+    if cost.output_tokens:
+        yield f"              and gets {cost.output_tokens:,} tokens back at most"
 
 
 def _obstacle_lines(obstacles: Mapping[StrEnum, int]) -> Iterator[str]:
@@ -154,6 +166,12 @@ def _report_lines(report: Report) -> Iterator[str]:
     yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}{why}"
     yield f"  matched     {totals_text(report.matched)}"
     yield f"  removed     {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
+    if report.consumed is not None:
+        took = report.consumed
+        yield (
+            f"  model       {count(report.removed.condensed, 'session')} condensed, {took.input_tokens:,} tokens sent, "
+            f"{took.output_tokens:,} tokens back"
+        )
     if report.removed.sessions:
         yield f"  time        {_times(report.times)}"
     yield from _obstacle_lines(report.obstacles)

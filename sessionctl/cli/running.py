@@ -166,6 +166,13 @@ def _question(plans: Sequence[Planned]) -> str:
     planned = sum((plan.header.planned for plan in plans), Totals())
     if any(plan.header.keeps_sessions for plan in plans):
         and_elide = f" and elide {planned.elided:,}" if planned.elided else ""
+        condensing = next((plan.header.condensing for plan in plans if plan.header.condensing), None)
+        if condensing:
+            from_these = f"from {count(planned.sessions, 'session')}"
+            return (
+                f"Send {count(planned.items, 'item')} {from_these} to {condensing.where}, leave a {condensing.kind} in "
+                f"their place{and_elide}, in"
+            )
         return f"Remove {count(planned.items, 'item')}{and_elide} from {count(planned.sessions, 'session')} in"
     return f"Delete {planned.sessions} sessions from"
 
@@ -215,8 +222,16 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
         if planned.archive:
             cover = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
             run = replace(run, archive=cover.name)
+        condensation = None
+        if header.condensing:
+            from sessionctl.operations.condensing import condensation_of
+
+            condensation = stack.enter_context(condensation_of(store, header.condensing, job.safety.min_idle))
         observe = stack.enter_context(progress_of(out, header))
-        return apply_plan(store, planned.plan, terms, ledger=ledger, run=run, cover=cover, observe=observe)
+        return apply_plan(
+            store, planned.plan, terms, ledger=ledger, run=run, cover=cover, condensation=condensation,
+            observe=observe,
+        )  # fmt: skip
 
 
 def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> int:

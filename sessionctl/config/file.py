@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sessionctl.config import limits
+from sessionctl.config import limits, summarizing
 from sessionctl.config.locations import absolute
 from sessionctl.core.address import OWN_OPTIONS, mask
 from sessionctl.core.units import parse_duration
@@ -24,6 +24,7 @@ KEYS: Mapping[str, type] = {
     "stores.*.archive": str,
     "stores.*.archive_keep": str,
     **{f"stores.*.{option}": str for option in OWN_OPTIONS},
+    **{f"summarize.{key}": kind for key, kind in summarizing.KEYS.items()},
     **{f"{table}.{key}": kind for table in ("limits", "stores.*.limits") for key, kind in limits.KEYS.items()},
 }
 """Every key of the file and the type of its value; ``*`` stands for a name that the user chooses."""
@@ -77,6 +78,7 @@ def parse(path: Path, text: bytes, env: Mapping[str, str]) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     _check(values, (), path)
     values.setdefault("limits", {})
+    summarizing.check(values.setdefault("summarize", {}), str(path))
     stores = values.setdefault("stores", {})
     for name, store in stores.items():
         _check_store(name, store, path, env)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sessionctl.config import file, limits
+from sessionctl.config import file, limits, summarizing
 from sessionctl.config.locations import (
     LEDGER_FILE,
     absolute,
@@ -21,6 +21,7 @@ from sessionctl.config.locations import (
     state_dir_and_origin,
 )
 from sessionctl.core.address import OWN_OPTIONS, StoreAddress, mask, parse_address
+from sessionctl.core.condensing import Condensing, Kind
 from sessionctl.core.limits import Limits
 from sessionctl.core.units import parse_duration
 from sessionctl.errors import StoreMissing, UsageError
@@ -66,6 +67,7 @@ class Settings:
     ledger: str | None = field(default=None, repr=False)
     stores: Mapping[str, StoreSettings] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
+    summarize: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -118,6 +120,10 @@ class Settings:
         keep = self.stores[name].values.get("archive_keep") if name is not None and name in self.stores else None
         return None if keep is None else parse_duration(keep)
 
+    def condensing(self, kind: Kind, *, model: str | None = None, max_tokens: int | None = None) -> Condensing:
+        """The terms on which turns are condensed, flags included. Raises UsageError; see ``summarizing.condensing``."""
+        return summarizing.condensing(self.summarize, self.env, kind, model=model, max_tokens=max_tokens)
+
     @property
     def ledger_address(self) -> StoreAddress:
         """Where runs are recorded: ``$SESSIONCTL_LEDGER``, else ``ledger`` of the file, else a file of this user's.
@@ -156,11 +162,8 @@ class Settings:
         yield Setting(key="state_dir", value=str(directory), origin=origin)
         given, origin = self._ledger()
         yield Setting(key="ledger", value=mask(given or str(directory / LEDGER_FILE)), origin=origin)
-        for key in limits.KEYS:
-            if given := self.env.get(limits.variable_of(key)):
-                yield Setting(key=f"limits.{key}", value=given, origin=f"${limits.variable_of(key)}")
-            elif key in self.limits:
-                yield Setting(key=f"limits.{key}", value=str(self.limits[key]), origin=in_file)
+        yield from self._tabled("limits", self.limits, limits.variable_of, limits.KEYS)
+        yield from self._tabled("summarize", self.summarize, summarizing.variable_of, summarizing.KEYS)
         for name, store in self.stores.items():
             for key, value in store.values.items():
                 yield Setting(key=f"stores.{name}.{key}", value=mask(value), origin=in_file)
@@ -169,6 +172,15 @@ class Settings:
             if variable := store.values.get("url_env"):
                 url = self.env.get(variable)
                 yield Setting(key=f"stores.{name}.url", value=mask(url) if url else None, origin=f"${variable}")
+
+    def _tabled(
+        self, table: str, values: Mapping[str, Any], variable_of: Callable[[str], str], keys: Iterable[str]
+    ) -> Iterator[Setting]:
+        for key in keys:
+            if given := self.env.get(variable_of(key)):
+                yield Setting(key=f"{table}.{key}", value=mask(given), origin=f"${variable_of(key)}")
+            elif key in values:
+                yield Setting(key=f"{table}.{key}", value=mask(str(values[key])), origin=str(self.path))
 
     def _all_stores(self, names: Sequence[str]) -> tuple[StoreAddress, ...]:
         if names:
@@ -268,6 +280,7 @@ def _first(candidates: tuple[Path, ...], origin: str, env: Mapping[str, str], *,
             ledger=values.get("ledger"),
             stores={name: _store(name, table) for name, table in values["stores"].items()},
             limits=values["limits"],
+            summarize=values["summarize"],
             warnings=tuple(warnings),
             env=env,
         )

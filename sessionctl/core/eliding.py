@@ -65,13 +65,13 @@ def elide(text: str, payload: Payload, over: int) -> Elided | None:
             if len(stub) < len(piece.value):
                 piece.put(stub)
                 replaced += 1
-    return Elided(text=_as_stored(data, like=text), pieces=replaced) if replaced else None
+    return Elided(text=as_stored(data, like=text), pieces=replaced) if replaced else None
 
 
 _FIRST_KEY = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:( ?)')
 
 
-def _as_stored(data: Any, *, like: str) -> str:
+def as_stored(data: Any, *, like: str) -> str:
     """JSON in the manner of another text: with or without spaces, with or without letters beyond ASCII."""
     first = _FIRST_KEY.match(like)
     separators = (", ", ": ") if first is None or first[1] else (",", ":")

@@ -305,13 +305,14 @@ class Rewrite:
 
     ``replace`` are (key, new stored text) of items outside of the spans; they keep key, stamp and place.
     Where a session has branches the items leave the main one, and those that another branch holds too are
-    kept for that.
+    kept for that; a replaced text shows in all of them. ``unbranched``: only if the session has no other branch.
     """
 
     session_id: str
     version: str | None = None
     remove: tuple[Span, ...] = ()
     replace: tuple[tuple[int, str], ...] = ()
+    unbranched: bool = False
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from sessionctl.core.condensing import Condensing
 from sessionctl.core.model import Change, Delete, Effect, Hazard, Outcome, Preflight, Rewrite
 from sessionctl.core.units import exact_duration
 
@@ -20,12 +21,16 @@ AHEAD_BY = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over sessions; bytes are octets of stored item texts. ``elided`` items stay, and lose only bytes."""
+    """Sums over sessions; bytes are octets of stored item texts.
+
+    ``elided`` items stay, and lose only bytes. In ``condensed`` sessions something stands for the items that went.
+    """
 
     sessions: int = 0
     items: int = 0
     bytes: int = 0
     elided: int = 0
+    condensed: int = 0
 
     def plus(self, items: int, size: int, elided: int = 0) -> Totals:
         """These and one more session."""
@@ -34,6 +39,7 @@ class Totals:
             items=self.items + items,
             bytes=self.bytes + size,
             elided=self.elided + elided,
+            condensed=self.condensed,
         )
 
     def __add__(self, other: Totals) -> Totals:
@@ -42,6 +48,7 @@ class Totals:
             items=self.items + other.items,
             bytes=self.bytes + other.bytes,
             elided=self.elided + other.elided,
+            condensed=self.condensed + other.condensed,
         )
 
 
@@ -49,7 +56,8 @@ class Totals:
 class Step:
     """One session to change, as it was when the plan was made: to delete, or to ``rewrite``.
 
-    ``items`` and ``bytes`` are what the change takes away.
+    ``items`` and ``bytes`` are what the change takes away. The newest of these items are replaced, not removed, by
+    ``condensed`` items that stand for all of them.
     """
 
     session_id: str
@@ -58,6 +66,7 @@ class Step:
     bytes: int
     last_activity: datetime | None = None
     rewrite: Rewrite | None = None
+    condensed: int = 0
 
     @property
     def change(self) -> Change:
@@ -67,7 +76,7 @@ class Step:
     @property
     def elided(self) -> int:
         """Items that stay, with less in them."""
-        return len(self.rewrite.replace) if self.rewrite else 0
+        return len(self.rewrite.replace) - self.condensed if self.rewrite else 0
 
     @property
     def rows(self) -> int:
@@ -82,7 +91,8 @@ class PlanHeader:
     ``matched`` is what the selectors match, ``planned`` what would be removed of the sessions that are neither
     active nor held. ``criteria`` are the selectors as clauses with absolute times, ``terms`` say in the same way
     what is left of each session; without any it is deleted. ``obstacles`` count the sessions of which not all
-    that is asked for can be done, by why. ``digest`` is the SHA-256 of the steps in their order. ``share_basis``
+    that is asked for can be done, by why. ``condensing``: what is removed gives way to what a
+    model makes of it, on these terms. ``digest`` is the SHA-256 of the steps in their order. ``share_basis``
     are the matched sessions that nobody named one by one, ``named_skipped`` those that somebody did and that are
     active or held. ``select_s`` is how many seconds the plan took.
     """
@@ -105,6 +115,7 @@ class PlanHeader:
     digest: str
     terms: tuple[str, ...] = ()
     obstacles: Mapping[StrEnum, int] = field(default_factory=dict)
+    condensing: Condensing | None = None
     held: int = 0
     select_s: float = 0.0
     preflight: Preflight | None = None

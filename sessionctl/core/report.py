@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from sessionctl.core.condensing import Consumed
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Forecast, Totals
 from sessionctl.core.tokens import tokens_of_size
@@ -60,7 +61,7 @@ class Report:
     alone, each with the reason. ``why`` explains ``stopped`` in a sentence where
     there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
     counts batches that had to be tried again. ``archive`` is where what was removed lies. ``restored`` is
-    what an undo or a restore put back. ``forecast`` is a dry run's only.
+    what an undo or a restore put back, ``consumed`` what models took that were asked. ``forecast`` is a dry run's only.
     """
 
     command: str
@@ -83,6 +84,7 @@ class Report:
     failed: Mapping[str, str] = field(default_factory=dict)
     archive: str | None = None
     restored: Totals | None = None
+    consumed: Consumed | None = None
     error: tuple[str, int] | None = None
     signal: int | None = None
     forecast: Forecast | None = None
@@ -114,7 +116,10 @@ class Report:
 
     def counts(self) -> dict[str, Any]:
         """Matched, removed, changed and skipped, as the report and the ledger say them."""
-        return counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions)
+        counts = counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions)
+        if self.consumed is not None:
+            counts["condensed"] = {"sessions": self.removed.condensed, **asdict(self.consumed)}
+        return counts
 
     @property
     def exit_code(self) -> int:

@@ -28,6 +28,7 @@ from typing import NamedTuple, TypeVar
 from sessionctl.core.cutting import Cut, Tail, is_instruction
 from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload
+from sessionctl.core.summary import read_summary
 
 COMPACTION = "compaction"
 """A word that the stored text of every compaction item contains (``Store.find``)."""
@@ -35,6 +36,7 @@ MIN_TURNS = 2
 
 T = TypeVar("T")
 TokenCounter = Callable[[Payload], int]
+Read = tuple[Item, Payload]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,30 @@ class Trim:
         return [items[at] for at in range(self.opening, len(items) - self.tail) if at not in stay]
 
 
-def opening_of(items: Iterable[tuple[Item, Payload]]) -> list[tuple[Item, Payload]]:
-    """The instructions that a session begins with; reads one item further."""
+def opening_of(items: Iterable[Read]) -> list[Read]:
+    """The instructions that a session begins with, and a summary behind them; reads one item further.
+
+    With the summary comes a compaction before it, which stands for what the summary does not know.
+    """
+    found = list(takewhile(lambda one: may_open(one[1]), items))
+    summaries = [at for at, (_, payload) in enumerate(found) if read_summary(payload) is not None]
+    return found[: max(len(instructions_of(found)), summaries[-1] + 1 if summaries else 0)]
+
+
+def instructions_of(items: Iterable[Read]) -> list[Read]:
+    """The instructions that a session begins with."""
     return list(takewhile(lambda one: is_instruction(one[1]), items))
+
+
+def may_open(payload: Payload) -> bool:
+    """May it belong to the opening of a session?"""
+    return is_instruction(payload) or payload.type == "compaction" or read_summary(payload) is not None
+
+
+def opening_with_compaction(items: Sequence[Read]) -> list[Read]:
+    """The opening, and all up to the newest compaction: what is before that was condensed once, and is at once."""
+    places = [at for at, (_, payload) in enumerate(items) if payload.type == "compaction"]
+    return list(items[: max(len(opening_of(items)), places[-1] + 1 if places else 0)])
 
 
 class _Mark(NamedTuple):
@@ -106,11 +129,16 @@ class Trimmer:
     """Finds what to trim of one session, fed with its items from the newest on."""
 
     def __init__(
-        self, limits: TrimLimits, now: datetime, count_tokens: TokenCounter, opening: Sequence[tuple[Item, Payload]]
-    ) -> None:
-        """``now`` is by the store's clock; ``count_tokens`` is called only where tokens are limited."""
+        self, limits: TrimLimits, now: datetime, count_tokens: TokenCounter, opening: Sequence[Read],
+        *, reserve: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:  # fmt: skip
+        """``now`` is by the store's clock; ``count_tokens`` is called only where tokens are limited.
+
+        ``reserve``: items, tokens and octets that are to stay free below the limits where anything goes.
+        """
         self._limits = limits
         self._bounds = (limits.max_items, limits.max_tokens, limits.max_bytes)
+        self._reserve = reserve
         self._cutoff = None if limits.items_older_than is None else now - limits.items_older_than
         self._count = count_tokens if limits.max_tokens is not None else _no_tokens
         self._opening = len(opening)
@@ -206,7 +234,7 @@ class Trimmer:
             found.append(_Demand(max(1, limits.keep_turns) - 1, is_bound=False))
         for unit, bound in enumerate(self._bounds):
             if bound is not None and self._totals[unit] > bound:
-                fitting = sum(self._behind(mark, unit) <= bound for mark in self._marks)
+                fitting = sum(self._behind(mark, unit) <= bound - self._reserve[unit] for mark in self._marks)
                 found.append(_Demand(fitting - 1, is_bound=True))
         if self._cutoff is not None and True in self._old:
             found.append(_Demand(self._old.index(True), is_bound=False))
@@ -257,9 +285,13 @@ def _no_tokens(_: Payload) -> int:
     return 0
 
 
-def trim(items: Sequence[tuple[Item, Payload]], limits: TrimLimits, now: datetime, count_tokens: TokenCounter) -> Trim:
-    """What stays of a whole session, given all its items in order."""
-    trimmer = Trimmer(limits, now, count_tokens, opening_of(items))
+def trim(
+    items: Sequence[Read], limits: TrimLimits, now: datetime, count_tokens: TokenCounter,
+    *, opening: Sequence[Read] | None = None, reserve: tuple[int, int, int] = (0, 0, 0),
+) -> Trim:  # fmt: skip
+    """What stays of a whole session, given all its items in order; ``opening``: of it, where not ``opening_of``."""
+    opening = opening_of(items) if opening is None else opening
+    trimmer = Trimmer(limits, now, count_tokens, opening, reserve=reserve)
     for item, payload in reversed(items):
         trimmer.see(item, payload)
     trimmer.end()
@@ -293,9 +325,7 @@ class Drop:
         return list(items[len(items) - self.items :])
 
 
-def drop_after(
-    items: Sequence[tuple[Item, Payload]], after: datetime | int | str, *, include_pending: bool = False
-) -> Drop:
+def drop_after(items: Sequence[Read], after: datetime | int | str, *, include_pending: bool = False) -> Drop:
     """What goes of a whole session when the turns that begin after something are dropped.
 
     ``after``: a time (turns that begin at or after it go), or an item by its key or its own id. A turn in

@@ -45,8 +45,20 @@ def foresee(
         times=Times(select=header.select_s),
         named_skipped=header.named_skipped,
         forecast=forecast,
-        plan=explained(header, forecast, refused),
+        plan=explained(header, forecast, refused) | _condensing(header, removed),
     )
+
+
+def _condensing(header: PlanHeader, removed: Totals) -> dict[str, object]:
+    """Where texts would be sent, and how much that is."""
+    terms = header.condensing
+    if terms is None:
+        return {}
+    cost = terms.foresee(removed.sessions, removed.bytes)
+    sent = {"sessions": removed.sessions, "bytes": removed.bytes}
+    tokens = {"input": cost.input_tokens, "output_at_most": cost.output_tokens or None, "estimate": True}
+    told = {"kind": str(terms.kind), "model": terms.model, "base_url": terms.base_url, "sent": sent, "tokens": tokens}
+    return {"condensing": told}
 
 
 def forecast_of(header: PlanHeader, removed: Totals, limits: Limits, pace: float | None) -> Forecast | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
@@ -30,6 +31,9 @@ from sessionctl.operations.spool import Revise, SpooledPlan
 from sessionctl.operations.steps import Steps
 from sessionctl.operations.stop import Stop
 from sessionctl.stores.base import Store
+
+if TYPE_CHECKING:
+    from sessionctl.operations.condensing import Condensation
 
 _LOOK_AGAIN_S = 0.5
 """While it waits for replicas."""
@@ -55,24 +59,29 @@ def apply_plan(
     ledger: Ledger,
     run: Run,
     cover: Cover | None = None,
+    condensation: Condensation | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Apply ``plan`` to ``store`` and report. An error of the store ends it and is in the report.
 
     The run is in the ledger before the first change; LedgerUnavailable before that means that nothing was
-    changed. With a ``cover`` nothing is removed that it does not hold. A session that changed
-    since the plan is left alone; where the plan can revise its step it is tried again, a few times. ``observe``
-    is called after every batch, and again and again while the run waits.
+    changed. With ``condensation`` what is removed gives way to what a model makes of it, and a session that gets
+    nothing is left alone. With a ``cover`` nothing is removed that it does not hold. A session that changed since
+    the plan is left alone; where the plan can revise its step it is tried again, a few times. ``observe`` is called
+    after every batch, and again and again while the run waits.
     """
     ledger.begin(run)
     with ledger.alive(run.run_id) as pulse:
-        report = work_off(store, plan, terms, ledger=ledger, run=run, pulse=pulse, cover=cover, observe=observe)
+        report = work_off(
+            store, plan, terms, ledger=ledger, run=run, pulse=pulse, cover=cover, condensation=condensation,
+            observe=observe,
+        )  # fmt: skip
     return _recorded(report, ledger)
 
 
 def work_off(
     store: Store, plan: SpooledPlan, terms: Terms, *, ledger: Ledger, run: Run, pulse: Pulse,
-    cover: Cover | None = None,
+    cover: Cover | None = None, condensation: Condensation | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
 ) -> Report:  # fmt: skip
     """As ``apply_plan``, as a part of a run that was begun, and that its caller ends."""
@@ -81,7 +90,7 @@ def work_off(
     progress.named_skipped = plan.header.named_skipped
     running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, plan.revise)
     try:
-        ending = running.through(plan, cover)
+        ending = running.through(plan, cover, condensation)
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
     try:
@@ -109,6 +118,7 @@ def work_off(
         named_skipped=progress.named_skipped,
         failed=progress.failed,
         archive=run.archive,
+        consumed=condensation.consumed if condensation else None,
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )
@@ -138,6 +148,10 @@ class _Ending:
     error: SessionctlError | None = None
 
 
+_Stage = Callable[[Iterator[Step]], Iterator[Portion | None]]
+"""What has to be done about steps before they are applied; None now and then, while the next portion is made."""
+
+
 @dataclass(slots=True)
 class _Run:
     """The loop over the batches of one plan."""
@@ -159,39 +173,45 @@ class _Run:
     """Of the portion under way: sessions of which nobody knows yet whether they were removed."""
     changed: list[Step] = field(default_factory=list)
     """Those that are to be planned again."""
+    cover: Cover | None = field(init=False, default=None)
     pacer: Pacer = field(init=False)
     lag: LagWatch = field(init=False)
 
-    def through(self, plan: SpooledPlan, cover: Cover | None) -> _Ending:
+    def through(self, plan: SpooledPlan, cover: Cover | None, condensation: Condensation | None) -> _Ending:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
+        self.cover = cover
+        stages: list[_Stage] = []
+        if condensation:
+            stages.append(lambda steps: condensation.portions(steps, bear=self._bear, room=self._room))
+        if cover:
+            stages.append(lambda steps: cover.portions(steps, self._bear))
         steps = plan.steps()
         for attempt in range(1, _ATTEMPTS + 1):
             if attempt == _ATTEMPTS:
                 self.revise = None
-            if ending := self._round(steps, cover):
+            if ending := self._round(Portion(steps=steps), stages):
                 return ending
             if not self.changed:
                 break
             steps = iter(self._revised())
-        return _Ending(Stopped.DONE)
+        return self._used_up() or _Ending(Stopped.DONE)
 
-    def _round(self, steps: Iterator[Step], cover: Cover | None) -> _Ending | None:
-        """All steps once, or up to the end of the run."""
-        portions: Iterator[Portion | None] = iter([Portion(steps=steps)])
-        if cover:
-            portions = cover.portions(steps, self._bear)
-        for portion in portions:
-            if portion is None:  # the next one is in the making
-                if ending := self._must_end():
-                    return ending
-                self._note()
-                continue
-            for step, outcome, why in portion.lost:
-                self._count([step], [outcome], why)
+    def _round(self, portion: Portion, stages: Sequence[_Stage]) -> _Ending | None:
+        """All steps of the portion once, through the stages that are before them, or up to the end of the run."""
+        for step, outcome, why in portion.lost:
+            self._count([step], [outcome], why)
+        if not stages:
             ending = self._portion(portion)
-            if cover and self.in_doubt:
-                cover.settle(self.store)
+            if self.cover and self.in_doubt:
+                self.cover.settle(self.store)
+            return ending
+        for made in stages[0](iter(portion.steps)):
+            if made is not None:
+                ending = self._round(made, stages[1:])
+            elif not (ending := self._must_end()):  # the next one is in the making
+                self.observe(self.progress)
+                self._note()
             if ending:
                 return ending
         return None
@@ -252,9 +272,7 @@ class _Run:
                 self.in_doubt.update(step.session_id for step in batch)
                 raise
             self._note()
-        if ending is None and self._most() <= 0 and self.progress.attempted.sessions < self.progress.planned.sessions:
-            ending = _Ending(Stopped.LIMIT, "--max-sessions is reached")
-        return ending
+        return ending or self._used_up()
 
     def _account(self, portion: Portion, steps: Steps) -> None:
         """Record which of the archived sessions were not removed; those in doubt are for a look into the store."""
@@ -263,10 +281,20 @@ class _Run:
         kept = [*self.kept, *(step.session_id for step in steps.rest() if step.session_id not in self.in_doubt)]
         self.ledger.committed(self.run.run_id, portion.segment, kept, wholly=not self.in_doubt)
 
+    def _used_up(self) -> _Ending | None:
+        """--max-sessions, with more to do."""
+        is_more = self.progress.attempted.sessions < self.progress.planned.sessions
+        return _Ending(Stopped.LIMIT, "--max-sessions is reached") if is_more and self._room() == 0 else None
+
+    def _room(self) -> int | None:
+        """How many sessions may still be changed; None for any number."""
+        most = self.terms.limits.max_sessions
+        return None if most is None else most - self.progress.removed.sessions
+
     def _most(self) -> int:
         """Sessions of the next batch at most; none when --max-sessions (of sessions removed) is used up."""
-        most = self.terms.limits.max_sessions
-        return self.pacer.sessions if most is None else min(self.pacer.sessions, most - self.progress.removed.sessions)
+        room = self._room()
+        return self.pacer.sessions if room is None else min(self.pacer.sessions, room)
 
     def _must_end(self) -> _Ending | None:
         """A stop request or --max-runtime. Trouble that was being borne is said too."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sessionctl.core.payload import read_item
 from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.core.summary import stands_for_others
 from sessionctl.operations.put_back import Case, Placing, Whole
 
 _STRUCTURE = "message_structure"
@@ -30,6 +32,8 @@ def place_part(session: SessionRecord, items: tuple[StoredItem, ...], there: Who
     if len(taken) < len(removed) or any(texts.get(item.key) == item.text for item in replaced):
         return Placing(session, items, Case.ALREADY)
     lost = len(replaced) - len(stubs)
+    if lost and any(stands_for_others(read_item(text)) for text in instead.values()):
+        return Placing(session, items, Case.REFUSED)  # it was condensed again: that run is to be undone first
     if not taken and not stubs:
         return Placing(session, items, Case.REFUSED if lost else Case.ALREADY)
     placed = {item.key for item in (*taken, *stubs)}

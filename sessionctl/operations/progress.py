@@ -88,6 +88,7 @@ def totals_of(steps: Sequence[Step]) -> Totals:
         items=sum(s.items for s in steps),
         bytes=sum(s.bytes for s in steps),
         elided=sum(s.elided for s in steps),
+        condensed=sum(s.condensed > 0 for s in steps),
     )
 
 

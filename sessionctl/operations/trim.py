@@ -15,22 +15,28 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
+from sessionctl.core.condensing import Condensing, Kind
 from sessionctl.core.eliding import Elider
 from sessionctl.core.model import Ends, Item, Outcome, Rewrite, SessionRef, Span
-from sessionctl.core.payload import Payload, read_item
+from sessionctl.core.payload import read_item
 from sessionctl.core.plan import Step
 from sessionctl.core.selector import Selector
 from sessionctl.core.spans import spans
-from sessionctl.core.tokens import tokens_of
+from sessionctl.core.summary import read_summary
+from sessionctl.core.tokens import BYTES_PER_TOKEN, tokens_of
 from sessionctl.core.trimming import (
     COMPACTION,
     MIN_TURNS,
     DropObstacle,
     Obstacle,
+    Read,
     TrimLimits,
     Trimmer,
     drop_after,
+    instructions_of,
+    may_open,
     opening_of,
+    opening_with_compaction,
     trim,
 )
 from sessionctl.core.units import exact_duration, format_second, format_size
@@ -40,11 +46,13 @@ from sessionctl.stores.base import Store
 
 _TOGETHER = 200
 """Sessions whose ends are read together."""
-_FIRST = 2
-"""Items read from the beginning: most sessions begin with one instruction, or with none."""
+_FIRST = 3
+"""Items read from the beginning: most sessions begin with one instruction or with none, and perhaps a summary."""
 _Told = tuple[list[Span], int]
 """The spans of items that go, and their octets."""
 _DELETION = "items by ranges of their keys"
+_AROUND_SUMMARY = 80
+"""Tokens that a summary says of itself."""
 _LEAST, _MOST = 8, 1000
 """Items read from the end."""
 
@@ -54,7 +62,8 @@ class Wish:
     """What is to become of each session: ``limits`` for its oldest turns, or its newest ones dropped.
 
     ``elide``: outputs, images and files of more octets give way to stubs, except in the ``min_turns`` newest turns.
-    ``after``: a time or an item, see ``core.trimming.drop_after``.
+    ``after``: a time or an item, see ``core.trimming.drop_after``. ``condensing``: what goes for the limits gives
+    way to what a model makes of it, which is done when the plan is carried out (``operations.condensing``).
     """
 
     limits: TrimLimits | None = None
@@ -62,6 +71,7 @@ class Wish:
     min_turns: int = MIN_TURNS
     after: datetime | int | str | None = None
     include_pending: bool = False
+    condensing: Condensing | None = None
 
     def terms(self, now: datetime) -> tuple[str, ...]:
         """What is left, one clause each."""
@@ -74,6 +84,8 @@ class Wish:
     def _terms(self, now: datetime) -> Iterator[str]:
         if self.limits is not None:
             yield from _limit_terms(self.limits, now)
+        if self.condensing is not None:
+            yield f"in the place of what goes, a {self.condensing.kind} of it by {self.condensing.where}"
         if self.elide is not None:
             yield f"no output, image or file larger than {format_size(self.elide)}"
         yield f"in any case the instructions at the beginning and the {_newest(self.min_turns)}"
@@ -111,10 +123,13 @@ def plan_trim(
     header = replace(
         plan.header,
         obstacles=foreseeing.obstacles,
+        condensing=wish.condensing,
         named_skipped=plan.header.named_skipped + len(refused),
         preflight=replace(plan.header.preflight, deletion=_DELETION) if plan.header.preflight else None,
     )
-    return replace(plan, header=header, revise=_Revising(wish, now) if wish.after is None else None)
+    # What a model is to be asked about is asked once: a session that changed meanwhile is for the next run.
+    is_final = wish.after is not None or wish.condensing is not None
+    return replace(plan, header=header, revise=None if is_final else _Revising(wish, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +185,11 @@ class _Foreseeing:
         return {session_id: found for session_id, found in told if found is not None}
 
     def _by_ends(self, ref: SessionRef, ends: Ends, limits: TrimLimits) -> _Told | None:
-        opening = opening_of(_read(ends.head))
-        if len(opening) == len(ends.head):
+        head = list(_read(ends.head))
+        if all(may_open(payload) for _, payload in head):
             return None
-        trimmer = Trimmer(limits, self.now, tokens_of, opening)
+        opening = opening_of(head)
+        trimmer = Trimmer(limits, self.now, tokens_of, opening, reserve=self._reserve(opening))
         for item, payload in _read(reversed(ends.tail)):
             trimmer.see(item, payload)
             if trimmer.is_settled:
@@ -183,8 +199,12 @@ class _Foreseeing:
         found = trimmer.decide()
         if found.apart or found.tail >= len(ends.tail):
             return None
-        stay = [*(item for item, _ in opening), *ends.tail[len(ends.tail) - found.tail :]]
-        span = _between(ends, len(opening), found.tail, ref.items or 0)
+        condensed = self._condensed_before(opening)
+        stays_first = len(opening) - len(condensed)
+        if condensed and stays_first != len(instructions_of(opening)):
+            return None
+        stay = [*ends.head[:stays_first], *ends.tail[len(ends.tail) - found.tail :]]
+        span = _between(ends, stays_first, found.tail, ref.items or 0)
         if span is None:
             return None
         self._hindered(ref, found.obstacle)
@@ -202,18 +222,41 @@ class _Foreseeing:
         replace_ = tuple((item.key, new.text) for item, new in shorter if isinstance(item.key, int))
         return self._step(ref, spans(all_keys, keys), saved, replace_)
 
-    def _going(self, ref: SessionRef, items: Sequence[Item], read: Sequence[tuple[Item, Payload]]) -> Sequence[Item]:
+    def _going(self, ref: SessionRef, items: Sequence[Item], read: Sequence[Read]) -> Sequence[Item]:
         if self.wish.after is not None:
             dropped = drop_after(read, self.wish.after, include_pending=self.wish.include_pending)
             self._hindered(ref, dropped.obstacle)
             return dropped.removed(items)
         if self.wish.limits is None:
             return ()
-        trimmed = trim(read, self.wish.limits, self.now, tokens_of)
+        compacting = self.wish.condensing is not None and self.wish.condensing.kind is Kind.COMPACTION
+        opening = opening_with_compaction(read) if compacting else opening_of(read)
+        trimmed = trim(read, self.wish.limits, self.now, tokens_of, opening=opening, reserve=self._reserve(opening))
         self._hindered(ref, trimmed.obstacle)
-        return trimmed.removed(items)
+        going = trimmed.removed(items)
+        return [*(item for item, _ in self._condensed_before(opening)), *going] if going else going
 
-    def _shorter(self, read: Sequence[tuple[Item, Payload]], going: Collection[int]) -> Iterator[tuple[Item, Item]]:
+    def _condensed_before(self, opening: Sequence[Read]) -> Sequence[Read]:
+        """What of the opening is condensed anew with what goes."""
+        condensing = self.wish.condensing
+        if condensing is None:
+            return ()
+        if condensing.kind is Kind.COMPACTION:
+            return opening[len(instructions_of(opening)) :]
+        return [one for one in opening if read_summary(one[1]) is not None]
+
+    def _reserve(self, opening: Sequence[Read]) -> tuple[int, int, int]:
+        """Room for what will stand in the place of what goes, beyond what does so now; an estimate."""
+        condensing = self.wish.condensing
+        if condensing is None:
+            return 0, 0, 0
+        before = self._condensed_before(opening)
+        most = condensing.max_tokens + _AROUND_SUMMARY if condensing.kind is Kind.SUMMARY else 0
+        wanted = (1, most, round(most * BYTES_PER_TOKEN))
+        given = (len(before), sum(tokens_of(payload) for _, payload in before), sum(item.size for item, _ in before))
+        return max(0, wanted[0] - given[0]), max(0, wanted[1] - given[1]), max(0, wanted[2] - given[2])
+
+    def _shorter(self, read: Sequence[Read], going: Collection[int]) -> Iterator[tuple[Item, Item]]:
         """Items that stay and get shorter, each with what becomes of it."""
         if self.wish.elide is None:
             return
@@ -295,6 +338,6 @@ def _between(ends: Ends, opening: int, tail: int, items: int) -> Span | None:
     return Span(first, last, items - opening - tail)
 
 
-def _read(items: Iterable[Item]) -> Iterator[tuple[Item, Payload]]:
+def _read(items: Iterable[Item]) -> Iterator[Read]:
     for item in items:
         yield item, read_item(item.text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sessionctl.core.model import Outcome, Rewrite, Span
 from sessionctl.stores._sqlite_deletion import RefusedError
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
-from sessionctl.stores._sqlite_structure import STRUCTURE, forget, reclassify
+from sessionctl.stores._sqlite_structure import STRUCTURE, forget, only_main, reclassify
 from sessionctl.stores._sqlite_values import bound
 
 _MINE = "session_id = CAST(? AS TEXT)"
@@ -54,6 +54,8 @@ def values_of(session_id: str, span: Span) -> tuple[bytes, int, int]:
 
 
 def _is_as_read(connection: sqlite3.Connection, layout: SqliteLayout, rewrite: Rewrite) -> bool:
+    if rewrite.unbranched and STRUCTURE in layout.advanced and not only_main(connection, rewrite.session_id):
+        return False
     messages = quoted(layout.messages)
     counting = f"SELECT count(*) FROM {messages} WHERE {in_span(layout)}"
     there = f"SELECT 1 FROM {messages} WHERE id = ? AND {_MINE}"

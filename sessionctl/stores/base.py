@@ -183,6 +183,10 @@ class Store(ABC):
             part = replace(session, extras=extras, part=dict(rewrite.replace))
             yield WholeSession(part, (item for item in items if is_touched(item.key)))
 
+    def has_branches(self, session_id: str) -> bool:  # noqa: ARG002
+        """Has the session a branch beside its main one, which holds items of that?"""
+        return False
+
     def _extras_taken(self, extras: Mapping[str, Any], rewrite: Rewrite) -> Mapping[str, Any]:  # noqa: ARG002
         """Of what the backend keeps beyond the items: what the change takes along, or alters."""
         return {}

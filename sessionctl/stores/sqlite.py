@@ -57,7 +57,7 @@ from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
 from sessionctl.stores._sqlite_schema import complete, create
-from sessionctl.stores._sqlite_structure import recorded_usage, taken
+from sessionctl.stores._sqlite_structure import STRUCTURE, only_main, recorded_usage, taken
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
@@ -233,6 +233,12 @@ class Adapter(HoldsInFile):
                 for row in connection.execute(sql, params).fetchall():
                     session = record_of(connection, self._layout, row, as_ref(row).version or "")
                     yield WholeSession(session, items_of(connection, items, session.id))
+
+    def has_branches(self, session_id: str) -> bool:
+        if STRUCTURE not in self._layout.advanced:
+            return False
+        with self._file.snapshot() as connection:
+            return not only_main(connection, session_id)
 
     def _extras_taken(self, extras: Mapping[str, Any], rewrite: Rewrite) -> Mapping[str, Any]:
         return taken(extras, rewrite) if self._layout.flavour == "AdvancedSQLiteSession" else {}

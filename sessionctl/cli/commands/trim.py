@@ -8,6 +8,7 @@ import typer
 
 from sessionctl.cli import options as opt
 from sessionctl.cli.bounding import bounded
+from sessionctl.cli.condensing import Instead, condensing
 from sessionctl.cli.cutting import cutting
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
@@ -22,6 +23,7 @@ FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.NAME)
 
 @selecting()
 @cutting
+@condensing
 @bounded
 @consenting()
 @safeguarding()
@@ -29,6 +31,7 @@ def command(
     *,
     chosen: Selector,
     wish: Wish,
+    instead: Instead,
     limits: Limits,
     store: opt.StoreOpt = None,
     all_stores: opt.AllStoresOpt = False,
@@ -44,17 +47,25 @@ that a history that the model accepts is accepted after it. Instructions that a 
 newest turns are never touched. Appends that come meanwhile lose nothing. --drop-after takes the newest \
 turns instead, which is the way out of a loop or a bad deploy; an append since the plan keeps it from a session.
 
+    --summarize leaves one item in the place of the turns that go: a summary that an agent writes, on the model and \
+on the terms of [summarize] in the settings. What goes is sent there; a dry run says how much, and sends nothing. A \
+session of which the model makes nothing is left as it is. A later trim keeps the summary, or condenses it anew.
+
     sessionctl trim --min-tokens 60000 --max-tokens 40000 --archive /var/backups/sessions --dry-run
 
     sessionctl trim --id user-17:order-help --keep-turns 20 --yes
 
+    sessionctl trim --older-than 1d --max-tokens 40000 --summarize --model gpt-5.4-mini --dry-run
+
     sessionctl trim --id user-17:order-help --drop-after 2026-11-23T14:00:00Z --min-idle 0
     """  # fmt: skip
     from sessionctl.cli.running import Job, run_changes
+    from sessionctl.cli.stores_in_use import settings
 
     safety.check_choice("trim", chosen)
     if isinstance(wish.after, str) and len(set(chosen.named)) != 1:
         raise UsageError("an item is of one session: name it with --id")
+    wish = instead.added(wish, settings(), is_dry=consent.dry_run)
     out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
     plan = partial(plan_trim, selector=chosen, wish=wish, min_idle=safety.min_idle)
     job = Job(command="trim", plan=plan, selector=chosen, limits=limits, consent=consent, safety=safety)
