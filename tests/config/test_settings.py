@@ -128,7 +128,7 @@ def test_a_home_of_somebody_else_is_warned_about_not_fatal(files: Files) -> None
             "did you mean sessions_table?",
         ),
         ('[store.prod]\nurl = "sqlite:////a.db"', "'store'", "did you mean stores?"),
-        ("zzz = 1", "'zzz'", "known here: default_store, ledger, limits, stores"),
+        ("zzz = 1", "'zzz'", "known here: default_store, ledger, limits, stores, summarize"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(files: Files, text: str, key: str, hint: str) -> None:
