@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import islice
 
 from sessionctl.cli.output import Column, Output, Record
+from sessionctl.core.address import mask
 from sessionctl.core.model import Effect, Outcome
 from sessionctl.core.plan import Forecast, Plan, PlanHeader, Totals
 from sessionctl.core.report import Report, Stopped, Times
@@ -77,8 +78,11 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
         yield f"  skips       {header.held:,} held: sessionctl hold list shows why"
     if header.missing:
         yield f"  missing     {header.missing:,} of the named sessions"
-    yield f"  removes     {removed_text(foreseen)}"
+    yield f"  {'moves' if header.into else 'removes':<11} {removed_text(foreseen)}"
+    yield from _target_lines(foreseen)
     yield from _sending_lines(header, foreseen)
+    for loss in header.losses:
+        yield f"  not there   {loss}: the receipt has that, for undo"
     yield from _obstacle_lines(header.obstacles)
     if foreseen.remaining:
         yield f"  leaves      {foreseen.remaining:,} sessions for later runs (--max-sessions)"
@@ -94,6 +98,17 @@ def _sending_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
     yield f"              to {header.condensing.where}"
     if cost.output_tokens:
         yield f"              and gets {cost.output_tokens:,} tokens back at most"
+
+
+def _target_lines(report: Report) -> Iterator[str]:
+    """Where a rotation puts what it moves."""
+    if report.into is None:
+        return
+    yield f"  into        {mask(report.into)}"
+    for target, sessions in islice(report.targets.items(), _SHOWN):
+        yield f"              {count(sessions, 'session')}: {mask(target)}"
+    if len(report.targets) > _SHOWN:
+        yield f"              … and {len(report.targets) - _SHOWN:,} more targets"
 
 
 def _obstacle_lines(obstacles: Mapping[StrEnum, int]) -> Iterator[str]:
@@ -165,7 +180,8 @@ def _report_lines(report: Report) -> Iterator[str]:
     why = f" ({report.why})" if report.why and not report.error else ""
     yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}{why}"
     yield f"  matched     {totals_text(report.matched)}"
-    yield f"  removed     {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
+    yield f"  {'moved' if report.into else 'removed':<11} {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
+    yield from _target_lines(report)
     if report.consumed is not None:
         took = report.consumed
         yield (
@@ -189,7 +205,7 @@ def _report_lines(report: Report) -> Iterator[str]:
     if report.run_id:
         yield f"  run         {report.run_id}"
     if report.archive and report.removed.sessions:
-        yield f"  archive     {report.archive}"
+        yield f"  {'receipt' if report.into else 'archive':<11} {report.archive}"
         yield f"  back by     sessionctl undo {report.run_id}"
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Form, Output
@@ -16,7 +16,7 @@ from sessionctl.cli.safeguarding import Consent, Safety
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import failed_json, finish, ledger_address, settings, visit
 from sessionctl.config import Settings, state_dir
-from sessionctl.core.address import StoreAddress
+from sessionctl.core.address import StoreAddress, mask
 from sessionctl.core.limits import Limits
 from sessionctl.core.model import Guard
 from sessionctl.core.plan import PlanHeader, Totals, refusals, share_refusal
@@ -24,8 +24,9 @@ from sessionctl.core.report import Report, Stopped, combined_json, exit_code
 from sessionctl.core.selector import Selector
 from sessionctl.core.units import count
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
-from sessionctl.ledger import Ledger, new_run, private_directory
+from sessionctl.ledger import Ledger, Run, new_run, private_directory
 from sessionctl.operations.archiving import archiving_of
+from sessionctl.operations.covering import Covering
 from sessionctl.operations.dry_run import foresee, known_pace
 from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.placing import settle_cut_off
@@ -35,10 +36,36 @@ from sessionctl.operations.visiting import Visit
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
+CoverOf = Callable[[Store, PlanHeader, Run, Ledger], Covering]
+
+
+class Closing(Protocol):
+    """What a command does once all stores were changed, in the same order: plan, show, confirm, apply, report."""
+
+    def foresee(self, plans: Sequence[Planned]) -> None:
+        """Find out what there will be to do. Nothing is done."""
+
+    @property
+    def question(self) -> str | None:
+        """What is to be confirmed, None where there is nothing to do."""
+
+    def show(self, *, to_stderr: bool = False) -> None: ...
+
+    def carry_out(self, ledger: Ledger, reports: Sequence[Report]) -> None: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @property
+    def failed(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A change as the user asked for it; ``plan`` makes the plan for a store, spooled into ``spool_directory``."""
+    """A change as the user asked for it; ``plan`` makes the plan for a store, spooled into ``spool_directory``.
+
+    ``cover`` makes what must hold a session before it is removed; None: an archive, where there is to be one.
+    ``closing`` is what is done after the changes of all stores.
+    """
 
     command: str
     plan: Callable[..., SpooledPlan]
@@ -46,6 +73,8 @@ class Job:
     limits: Limits
     consent: Consent
     safety: Safety
+    cover: CoverOf | None = None
+    closing: Closing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +104,18 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
                 address,
                 plans.enter_context(plan),
                 configured.limits_of(address.configured_as),
-                job.safety.archive_of(configured.archive_of(address.configured_as)),
+                None if job.cover else job.safety.archive_of(configured.archive_of(address.configured_as)),
             )
             for address, plan in trip.each(lambda s: _plan(job, s))
         ]
         refused = _refusals(job, planned)
+        if job.closing:
+            job.closing.foresee(planned)
         if job.consent.dry_run:
             return _dry(job, out, trip, planned, refused, began)
         if refused:
             raise GuardRefused(refused[0], hint="--dry-run shows the plan")
-        if not any(plan.header.planned.sessions for plan in planned):
+        if not any(plan.header.planned.sessions for plan in planned) and not (job.closing and job.closing.question):
             reports = [_nothing(plan.header) for plan in planned]
         else:
             reports = _confirmed(job, out, planned)
@@ -130,16 +161,12 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
     if out.form.for_people:
         for plan, report in zip(plans, reports, strict=True):
             show_plan(out, plan.plan, report)
+        if job.closing:
+            job.closing.show()
     elif out.form is Form.JSON:
         _write_json(job, out, trip, reports, began)
     else:
-        for plan in plans:
-            for step in plan.plan.steps():
-                if out.form is Form.NAME:
-                    out.name(step.session_id)
-                else:
-                    record = {"store": plan.header.store, "session_id": step.session_id}
-                    out.record(record | {"items": step.items, "bytes": step.bytes})
+        _list(out, plans)
     finish(trip, out)
     if out.form.for_people:
         out.note("dry run: nothing was changed")
@@ -147,16 +174,33 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
     return 3 if trip.failures or dry else 0
 
 
+def _list(out: Output, plans: Sequence[Planned]) -> None:
+    """The planned sessions by name, or one record each."""
+    for plan in plans:
+        for step in plan.plan.steps():
+            if out.form is Form.NAME:
+                out.name(step.session_id)
+            else:
+                record = {"store": plan.header.store, "session_id": step.session_id}
+                out.record(record | {"items": step.items, "bytes": step.bytes})
+
+
 def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if not job.consent.yes:
         for plan in plans:
             show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
+        if job.closing:
+            job.closing.show(to_stderr=True)
     where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
     archives = {plan.archive for plan in plans}
     back = "This cannot be undone."
     if None not in archives:
         back = f"They go to {', '.join(sorted(filter(None, archives)))} first."
-    if not out.confirm(f"{_question(plans)} {where}? {back}", yes=job.consent.yes):
+    elif plans[0].header.into:
+        back = "undo brings them back."
+    questions = [f"{_question(plans)} {where}? {back}"] if any(p.header.planned.sessions for p in plans) else []
+    questions += [job.closing.question] if job.closing and job.closing.question else []
+    if not out.confirm(" ".join(questions), yes=job.consent.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     return _applied(job, out, plans)
 
@@ -174,6 +218,8 @@ def _question(plans: Sequence[Planned]) -> str:
                 f"their place{and_elide}, in"
             )
         return f"Remove {count(planned.items, 'item')}{and_elide} from {count(planned.sessions, 'session')} in"
+    if into := plans[0].header.into:
+        return f"Move {count(planned.sessions, 'session')} into {mask(into)}, out of"
     return f"Delete {planned.sessions} sessions from"
 
 
@@ -188,11 +234,16 @@ def _applied(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
                 continue
             left = _left(job, plan, reports, time.monotonic() - began)
             try:
+                if not plan.header.planned.sessions:
+                    reports.append(_nothing(plan.header))
+                    continue
                 reports.append(_apply(job, out, plan, left, ledger, stop))
             except SessionctlError as error:
                 if len(plans) == 1:
                     raise
                 reports.append(_failed(plan.header, error))
+    if job.closing:
+        job.closing.carry_out(ledger, reports)
     return reports
 
 
@@ -208,9 +259,10 @@ def _foreseen(plan: Planned, limits: Limits, **facts: Any) -> Report:
 
 def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledger, stop: Stop) -> Report:
     header = planned.header
+    into = [f"into {mask(header.into)}"] if header.into else []
     run = new_run(
         header.command, planned.address.recorded, header.store_time, current().env,
-        reason=job.consent.reason, criteria=(*header.criteria, *header.terms), digest=header.digest,
+        reason=job.consent.reason, criteria=(*header.criteria, *header.terms, *into), digest=header.digest,
     )  # fmt: skip
     named = frozenset(job.selector.named)
     terms = Terms(guard=Guard(min_idle=job.safety.min_idle, named=named), limits=limits, named=named, stop=stop)
@@ -219,8 +271,11 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
             out.warn(f"{header.label} does not show how far its replicas are behind: --max-replica-lag has no effect")
         settle_cut_off(store, ledger)
         cover = None
-        if planned.archive:
+        if job.cover:
+            cover = stack.enter_context(job.cover(store, header, run, ledger))
+        elif planned.archive:
             cover = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
+        if cover:
             run = replace(run, archive=cover.name)
         condensation = None
         if header.condensing:
@@ -238,18 +293,22 @@ def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began
     if out.form.for_people:
         for report in reports:
             show_report(out, report)
+        if job.closing:
+            job.closing.show()
     else:
         _write_json(job, out, trip, reports, began)
     finish(trip, out)
-    return exit_code(reports, len(trip.failures))
+    status = exit_code(reports, len(trip.failures))
+    return 3 if not status and job.closing and job.closing.failed else status
 
 
 def _write_json(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> None:
+    closed = job.closing.to_json() if job.closing else {}
     if not trip.several and len(reports) == 1:
-        out.json(reports[0].to_json())
+        out.json(reports[0].to_json() | closed)
     else:
         elapsed = time.monotonic() - began
-        out.json(combined_json(job.command, reports, failed_json(trip), elapsed, dry_run=job.consent.dry_run))
+        out.json(combined_json(job.command, reports, failed_json(trip), elapsed, dry_run=job.consent.dry_run) | closed)
 
 
 def _nothing(header: PlanHeader) -> Report:
@@ -282,5 +341,6 @@ def _unapplied(header: PlanHeader, stopped: Stopped, signal: int | None) -> Repo
         keeps_sessions=header.keeps_sessions,
         obstacles=header.obstacles,
         named_skipped=header.named_skipped,
+        into=header.into,
         signal=signal,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +14,8 @@ from sessionctl.cli.safeguarding import Consent
 from sessionctl.cli.signals import stopping
 from sessionctl.cli.stores_in_use import Recorded, ledger_address, settings
 from sessionctl.cli.tally_view import show_tally
-from sessionctl.core.address import StoreAddress
+from sessionctl.config import Settings
+from sessionctl.core.address import StoreAddress, parse_address
 from sessionctl.core.hold import HoldOrigin
 from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Totals
@@ -26,6 +27,7 @@ from sessionctl.operations.holding import HOLD_FOR, hold_of_return
 from sessionctl.operations.placing import settle
 from sessionctl.operations.put_back import Case, Tally
 from sessionctl.operations.stop import Stop
+from sessionctl.operations.targets import AddressOf
 from sessionctl.operations.undo import check, foresee_undo, put_back
 from sessionctl.operations.visiting import members
 from sessionctl.stores import open_store
@@ -53,14 +55,15 @@ def undo_run(errand: Errand, out: Output) -> int:
     if not run.archive:
         raise UsageError(f"run {run.run_id} has no archive: what it removed cannot be put back")
     ledger.require_over(run)
+    address_of = _targets(settings())
     with open_store(_address(errand, ledger, run)) as store:
         segments = ledger.segments(run.run_id)
-        _check(ledger, run, segments)
+        _check(ledger, run, segments, address_of)
         if not errand.consent.dry_run:
             ledger = Ledger.open(address)  # it can be written, or nothing is begun
             ledger.take_up(run.run_id)
             segments = settle(store, ledger, run, segments)
-        foreseen = foresee_undo(store, run, segments)
+        foreseen = foresee_undo(store, run, segments, address_of)
         if errand.consent.dry_run:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
         if not errand.consent.yes:
@@ -70,13 +73,20 @@ def undo_run(errand: Errand, out: Output) -> int:
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
         if not out.confirm(question, yes=errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
-        return _undo(errand, out, store, ledger, run, foreseen, began)
+        putting = partial(put_back, address_of=address_of)
+        return _undo(errand, out, store, ledger, run, foreseen, began, putting)
 
 
-def _check(ledger: Ledger, run: Run, segments: Sequence[Segment]) -> None:
+def _targets(known: Settings) -> AddressOf:
+    """Finds the targets of a rotation; passwords come from the settings, which the ledger does not have."""
+    recorded = Recorded(known)
+    return lambda address: recorded.address(address) or parse_address(address)
+
+
+def _check(ledger: Ledger, run: Run, segments: Sequence[Segment], address_of: AddressOf) -> None:
     """As ``check``; of an archive that was pruned it says by which run."""
     try:
-        check(run, segments)
+        check(run, segments, address_of)
     except ArchiveMissing as error:
         pruned = f"archive of run {run.run_id}"
         by = next((other for other in ledger.runs(store=run.store) if pruned in other.criteria), None)
@@ -88,9 +98,10 @@ def _check(ledger: Ledger, run: Run, segments: Sequence[Segment]) -> None:
 
 
 def _undo(
-    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, foreseen: Tally, began: float
+    errand: Errand, out: Output, store: Store, ledger: Ledger, run: Run, foreseen: Tally, began: float,
+    putting: Callable[..., None],
 ) -> int:  # fmt: skip
-    """Itself a run in the ledger."""
+    """Itself a run in the ledger; ``putting`` is ``put_back`` with what it needs."""
     mine = new_run(
         "undo", run.store, datetime.now(UTC), current().env, reason=errand.consent.reason,
         criteria=(f"what run {run.run_id} removed",), undoes=run.run_id,
@@ -103,7 +114,7 @@ def _undo(
         segments = ledger.segments(run.run_id)  # another undo may have come to its end since they were looked at
         with stopping(out) as stop, ledger.alive(mine.run_id) as pulse:
             noting = partial(pulse.note, done.counts)
-            put_back(store, ledger, run, segments, done, stop=stop, hold=hold, observe=noting)
+            putting(store, ledger, run, segments, done, stop=stop, hold=hold, observe=noting)
     except SessionctlError as failure:
         error = failure
     stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else Stopped.DONE

@@ -94,7 +94,8 @@ class PlanHeader:
     that is asked for can be done, by why. ``condensing``: what is removed gives way to what a
     model makes of it, on these terms. ``digest`` is the SHA-256 of the steps in their order. ``share_basis``
     are the matched sessions that nobody named one by one, ``named_skipped`` those that somebody did and that are
-    active or held. ``select_s`` is how many seconds the plan took.
+    active or held. ``select_s`` is how many seconds the plan took. A rotation moves ``into`` a template, so many
+    sessions into each of ``targets``, which do not show what is in ``losses``.
     """
 
     command: str
@@ -122,6 +123,9 @@ class PlanHeader:
     hazards: tuple[Hazard, ...] = ()
     warnings: tuple[str, ...] = ()
     frozen: str | None = None
+    into: str | None = None
+    targets: Mapping[str, int] = field(default_factory=dict)
+    losses: tuple[str, ...] = ()
 
     @property
     def keeps_sessions(self) -> bool:

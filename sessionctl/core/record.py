@@ -46,6 +46,10 @@ class Stamps:
     updated_at: str | None = None
 
 
+NOWHERE = "null"
+"""Stands for a text that is elsewhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
     """Where the texts of a session's items lie: under its id in the store of the recorded address ``store``.
@@ -70,7 +74,7 @@ class SessionRecord:
     this record, with those of the ``extras`` that went along. Of the items whose keys are in ``part`` it left
     the row and put the text there in place of theirs.
 
-    ``elsewhere`` is None where the items have their texts; else those that are in another store stand as ``null``.
+    ``elsewhere`` is None where the items have their texts; else ``NOWHERE`` stands for those in another store.
     """
 
     id: str

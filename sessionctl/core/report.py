@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from sessionctl.core.condensing import Consumed
@@ -13,6 +14,8 @@ from sessionctl.core.model import Outcome
 from sessionctl.core.plan import Forecast, Totals
 from sessionctl.core.tokens import tokens_of_size
 
+TARGETS_TOLD = 1000
+"""Of a rotation, in the ledger."""
 SKIPS = (Outcome.ACTIVE, Outcome.HELD, Outcome.CHANGED, Outcome.FAILED, Outcome.MISSING)
 
 
@@ -60,7 +63,8 @@ class Report:
     user named and that were skipped though they exist. ``failed`` are the first of the sessions that failed
     alone, each with the reason. ``why`` explains ``stopped`` in a sentence where
     there is something to explain. ``error`` is the sentence and exit status that ended it. ``retries``
-    counts batches that had to be tried again. ``archive`` is where what was removed lies. ``restored`` is
+    counts batches that had to be tried again. ``archive`` is where what was removed lies. ``into`` is the template
+    of a rotation, ``targets`` says how many sessions were put into which store. ``restored`` is
     what an undo or a restore put back, ``consumed`` what models took that were asked. ``forecast`` is a dry run's only.
     """
 
@@ -83,6 +87,8 @@ class Report:
     named_skipped: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
     archive: str | None = None
+    into: str | None = None
+    targets: Mapping[str, int] = field(default_factory=dict)
     restored: Totals | None = None
     consumed: Consumed | None = None
     error: tuple[str, int] | None = None
@@ -97,8 +103,10 @@ class Report:
             "store": self.store,
             "dry_run": self.dry_run,
             "run_id": self.run_id,
-            **self.counts(),
+            **counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions),
             **(_of_items(self.removed, [self.obstacles]) if self.keeps_sessions else {}),
+            **({"changed": {"sessions": 0}, "into": self.into} if self.into else {}),
+            **({"targets": [{"store": at, "sessions": n} for at, n in self.targets.items()]} if self.into else {}),
             "remaining": {"sessions": self.remaining},
             "archive": self.archive,
             "stopped": str(self.stopped),
@@ -119,7 +127,7 @@ class Report:
         counts = counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions)
         if self.consumed is not None:
             counts["condensed"] = {"sessions": self.removed.condensed, **asdict(self.consumed)}
-        return counts
+        return counts | ({"targets": dict(islice(self.targets.items(), TARGETS_TOLD))} if self.targets else {})
 
     @property
     def exit_code(self) -> int:
@@ -175,6 +183,7 @@ def combined_json(
         "run_id": None,
         **counts_json(matched, removed, skipped, keeps_sessions=keeps_sessions),
         **(_of_items(removed, [r.obstacles for r in reports]) if keeps_sessions else {}),
+        **({"changed": {"sessions": 0}} if any(r.into for r in reports) else {}),
         "remaining": {"sessions": sum(r.remaining for r in reports)},
         "archive": None,
         "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),

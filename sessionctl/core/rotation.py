@@ -113,7 +113,7 @@ class Template:
 
     def target(self, session_id: str, at: datetime | None, *, group: str | None = None, stem: str = "") -> str:
         """The target of a session that was last active ``at`` and is of ``group``, out of a store called ``stem``."""
-        values = {GROUP: file_name(group if group is not None else session_id), STEM: _stem(stem)}
+        values = {GROUP: file_name(group if group is not None else session_id), STEM: plain_stem(stem)}
         if self.period is not None and at is not None:
             values |= self.period.named(at)
         return self._filled(values)
@@ -201,8 +201,8 @@ def _path_of(text: str) -> str | None:
     return rest.removeprefix("/")
 
 
-def _stem(stem: str) -> str:
-    """As it is where it is plain: it is the name of a file already, but of what kind others decide."""
+def plain_stem(stem: str) -> str:
+    """What stands for ``{stem}``: the name as it is where it is plain, for it is the name of a file already."""
     return stem if _PLAIN_STEM.fullmatch(stem) and not stem.endswith(".") else file_name(stem)
 
 

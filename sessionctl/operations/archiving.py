@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,7 @@ class ArchiveKeeper:
 
     def __init__(self, archive: RunArchive, address: str) -> None:
         self._archive, self._address = archive, address
+        self.targets: Mapping[str, int] = {}
 
     @property
     def name(self) -> str:

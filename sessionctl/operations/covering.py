@@ -10,7 +10,7 @@ and its change is made only at that version; so what is deleted is what was kept
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -70,6 +70,10 @@ class Cover(Protocol):
     def settle(self, store: Store) -> None:
         """Find out for sessions that were left open whether they were removed; a later run does it where it fails."""
 
+    @property
+    def targets(self) -> Mapping[str, int]:
+        """How many sessions were put into which other store, for the report."""
+
 
 class Kept(NamedTuple):
     """A session that is kept, with how many items; or is not, for it was ``refused`` alone and would be again."""
@@ -104,10 +108,13 @@ class Keeping(Protocol):
 
 
 class Keeper(Protocol):
-    """Where one kind of cover keeps sessions. ``name`` is for the ledger and the user."""
+    """Where one kind of cover keeps sessions. ``name`` is for the ledger and the user, ``targets`` as in ``Cover``."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def targets(self) -> Mapping[str, int]: ...
 
     def check_space(self) -> None:
         """SessionctlError where there is no room for more."""
@@ -139,6 +146,11 @@ class Covering:
     def name(self) -> str:
         """Where it lies, for the ledger and the user."""
         return self._keeper.name
+
+    @property
+    def targets(self) -> Mapping[str, int]:
+        """As ``Cover`` has it."""
+        return self._keeper.targets
 
     def portions(self, steps: Iterator[Step], bear: Callable[[SessionctlError], None]) -> Iterator[Portion | None]:
         """As ``Cover`` has it."""

@@ -119,6 +119,8 @@ def work_off(
         failed=progress.failed,
         archive=run.archive,
         consumed=condensation.consumed if condensation else None,
+        into=plan.header.into,
+        targets=dict(cover.targets) if cover else {},
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sessionctl.archive.places import Place, place
-from sessionctl.core.record import SessionRecord, StoredItem, instant
+from sessionctl.core.record import NOWHERE, SessionRecord, StoredItem, instant
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable, RunUnderWay, UsageError
 from sessionctl.ledger import Ledger, Run, Segment
 from sessionctl.operations.parts import place_part
@@ -40,6 +40,8 @@ def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing
 def _placing(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole | None) -> Placing:
     if session.part is not None:
         return place_part(session, items, there)
+    if session.elsewhere is not None:  # keys and times tell
+        return Placing(session, items, _case(_untold(items), _untold(there[1]) if there else None))
     return Placing(session, items, _case(items, there[1] if there else None))
 
 
@@ -53,6 +55,10 @@ def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None
     newest = max((key for key in keys if isinstance(key, int)), default=0)
     is_newer = all(isinstance(item.key, int) and item.key > newest for item in there)
     return Case.FRONT if is_newer else Case.REFUSED
+
+
+def _untold(items: Iterable[StoredItem]) -> tuple[StoredItem, ...]:
+    return tuple(item._replace(text=NOWHERE) for item in items)
 
 
 def _told(items: Iterable[StoredItem]) -> list[tuple[object, str]]:

@@ -23,13 +23,14 @@ def plan_purge(
 ) -> SpooledPlan:  # fmt: skip
     """Freeze what a purge would delete; see ``plan_changes``."""
     plan = plan_changes(
-        store, selector, "purge", _deletions, min_idle=min_idle, named=named, spool_directory=spool_directory
+        store, selector, "purge", deletions, min_idle=min_idle, named=named, spool_directory=spool_directory
     )
     warnings = (*plan.header.warnings, *old_writers(store.address, store.info()))
     return replace(plan, header=replace(plan.header, warnings=warnings))
 
 
-def _deletions(refs: Iterable[SessionRef]) -> Iterator[Step]:
+def deletions(refs: Iterable[SessionRef]) -> Iterator[Step]:
+    """Each of these sessions to be deleted whole."""
     for ref in refs:
         yield Step(
             session_id=ref.id,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.address import parse_address
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Conflict, SessionRef
 from sessionctl.core.patience import Trouble
@@ -23,6 +24,7 @@ from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import GuardRefused, UsageError
 from sessionctl.operations.archives import reference
+from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
 from sessionctl.operations.selecting import group_of, most_recent
 from sessionctl.stores.base import Store
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from sessionctl.archive.format import Header
     from sessionctl.operations.stop import Stop
 
-_ADVANCED = "AdvancedSQLiteSession"
+BRANCHED = "AdvancedSQLiteSession"
+"""The flavour of sessions that have branches, of which other stores can show the main one only."""
 _STRUCTURE = "message_structure"
 _MAIN = "main"
 
@@ -55,7 +58,7 @@ class Source:
         for file in self.files:
             with ArchiveReader(file) as reader:
                 header = reader.header
-            for some in portions(file, self._may_be_selected):
+            for some in made_whole(portions(file, self._may_be_selected), parse_address):
                 selected = [(session, items) for session, items in some if self._selects(session, items)]
                 if any(session.part is not None for session, _ in selected):
                     raise UsageError(
@@ -163,7 +166,7 @@ class _Look:
         return session if self.rename is None else replace(session, id=self.rename)
 
     def _placing(self, session: SessionRecord, items: tuple[StoredItem, ...], there: list[str] | None) -> Placing:
-        fitting = items if self.exact or self.structured else _main_branch(session, items)
+        fitting = items if self.exact or self.structured else on_main_branch(session, items)
         case = self._case(_texts(fitting), there)
         return Placing(session, fitting, case, exact=self.exact, left_out=len(items) - len(fitting))
 
@@ -180,7 +183,7 @@ def _look(store: Store, source: Source, header: Header, conflict: Conflict) -> _
     """Keys and stamps are written as they were only where they came from: in this very store."""
     info = store.info()
     same = (header.store, header.kind, header.flavour) == (store.address.recorded, info.kind, info.flavour)
-    structured = header.flavour == info.flavour == _ADVANCED
+    structured = header.flavour == info.flavour == BRANCHED
     return _Look(store, conflict, source.rename, exact=same and source.rename is None, structured=structured)
 
 
@@ -188,7 +191,7 @@ def _texts(items: Iterable[StoredItem]) -> list[str]:
     return [item.text for item in items]
 
 
-def _main_branch(session: SessionRecord, items: tuple[StoredItem, ...]) -> tuple[StoredItem, ...]:
+def on_main_branch(session: SessionRecord, items: tuple[StoredItem, ...]) -> tuple[StoredItem, ...]:
     """What is left of a session with branches where there are none: the main one, in its order."""
     rows = session.extras.get(_STRUCTURE)
     if not rows:

@@ -8,39 +8,52 @@ gets new ones. What can be put in place in none of these ways is refused.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from sessionctl.archive.reader import verify
+from sessionctl.core.address import parse_address
 from sessionctl.core.hold import Hold
 from sessionctl.core.patience import Trouble
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.placing import cases, cases_anew, file_of
-from sessionctl.operations.put_back import Case, Tally, portions, put_patiently
+from sessionctl.operations.put_back import Case, Tally, Whole, portions, put_patiently
 from sessionctl.operations.stop import Stop
+from sessionctl.operations.targets import AddressOf
 from sessionctl.stores.base import Store
 
 _LEDGER_EVERY_S = 1.0
 
 
-def check(run: Run, segments: Sequence[Segment]) -> None:
+def check(run: Run, segments: Sequence[Segment], address_of: AddressOf = parse_address) -> None:
     """Read all of a run's archive and check it against the ledger, before anything is written.
 
-    Raises ArchiveDamaged, ArchiveMissing, ArchiveUnavailable; SessionctlError for a file that is sound but not
-    the one that the run sealed.
+    The targets of a rotation are read too; ``address_of`` finds them. Raises ArchiveDamaged, ArchiveMissing,
+    ArchiveUnavailable; SessionctlError for a file that is sound but not the one that the run sealed.
     """
     for segment in segments:
         file = file_of(run, segment)
-        if verify(file).sha256 != segment.sha256:
+        found = verify(file)
+        if found.sha256 != segment.sha256:
             raise SessionctlError(f"{file} is not the file that run {run.run_id} sealed")
+        if found.header.elsewhere:
+            deque(_sessions(run, segment, address_of), maxlen=0)
 
 
-def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Tally:
+def _sessions(run: Run, segment: Segment, address_of: AddressOf) -> Iterator[list[Whole]]:
+    """The sessions of a segment that may have to be put back, in portions, with all their texts."""
+    settled = frozenset((*segment.kept, *segment.returned))
+    return made_whole(portions(file_of(run, segment)), address_of, but=settled)
+
+
+def foresee_undo(store: Store, run: Run, segments: Iterable[Segment], address_of: AddressOf = parse_address) -> Tally:
     """What undoing would come to at this moment. Nothing is written."""
     foreseen = Tally()
     for segment in segments:
-        for some in portions(file_of(run, segment)):
+        for some in _sessions(run, segment, address_of):
             for placing in cases(store, some, segment):
                 foreseen.count(placing)
     return foreseen
@@ -48,7 +61,7 @@ def foresee_undo(store: Store, run: Run, segments: Iterable[Segment]) -> Tally:
 
 def put_back(
     store: Store, ledger: Ledger, run: Run, segments: Iterable[Segment], done: Tally, *, stop: Stop,
-    hold: Hold | None = None, observe: Callable[[], None] = lambda: None,
+    hold: Hold | None = None, observe: Callable[[], None] = lambda: None, address_of: AddressOf = parse_address,
 ) -> None:  # fmt: skip
     """Put back all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
 
@@ -62,7 +75,7 @@ def put_back(
         look, again = (partial(find, store, segment=segment) for find in (cases, cases_anew))
         try:
             noted = time.monotonic()
-            for some in portions(file_of(run, segment)):
+            for some in _sessions(run, segment, address_of):
                 if stop:
                     return
                 placed = put_patiently(store, some, look, trouble, stop, hold, again=again)

@@ -84,7 +84,10 @@ def show(
             if part is not None:
                 out.line(f"{key.removesuffix('_at').removesuffix('_id'):<10} {part}")
     for key, value in record["counts"].items():
-        out.line(f"{key:<10} {_counted(value)}")
+        if key != "targets":
+            out.line(f"{key:<10} {_counted(value)}")
+    for target, sessions in record["counts"].get("targets", {}).items():
+        out.line(f"target     {target}: {sessions:,} sessions")
     for segment in segments:
         dealt = "dealt with" if segment["committed_at"] else "sealed only"
         out.line(
