@@ -1,11 +1,13 @@
-"""``kill -9`` at random instants of ``purge --archive`` and of ``undo``, hundreds of times, and nothing is lost.
+"""``kill -9`` at random instants of ``purge --archive`` (or ``rotate``) and of ``undo``, and nothing is lost.
 
     python tests/soak/archive_kills.py                                     200 kills of purges on every kind of store
     python tests/soak/archive_kills.py --engine postgresql --kills 50 --seed 7
+    python tests/soak/archive_kills.py --rotate                            the same of rotations into ten files
 
 A purge of 240 stale sessions in small segments and batches is killed and run again until nothing is left;
 then every run is undone, which is killed as well. After each kill every session is in the store as it was to
-the byte, or gone and in a verified archive. In the end no session was removed by two runs, and with all
+the byte, or gone and in a verified archive (in the target that its receipt names). In the end no session was
+removed by two runs, and with all
 undone the tables hold the rows of the beginning. The exit status is 1 where a rule was broken.
 """
 
@@ -28,6 +30,7 @@ def main() -> int:
     parser.add_argument("--engine", type=some_of(MAKERS), default=list(MAKERS), metavar="NAME[,NAME]")
     parser.add_argument("--kills", type=int, default=200, metavar="N")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), metavar="S")
+    parser.add_argument("--rotate", action="store_true", help="rotations instead of purges")
     wanted = parser.parse_args()
     broken = False
     for engine in wanted.engine:
@@ -35,9 +38,9 @@ def main() -> int:
         with ExitStack() as stack:
             servers, process = Servers(stack), stack.enter_context(forker())
             case, directory = stack.enter_context(fresh(engine, servers))
-            tally = killed(case, directory, process, kills=wanted.kills, seed=wanted.seed)
+            tally = killed(case, directory, process, kills=wanted.kills, seed=wanted.seed, rotating=wanted.rotate)
         print(
-            f"{engine}, seed {wanted.seed}: {tally.kills} purges and {tally.undo_kills} undoings killed in "
+            f"{engine}, seed {wanted.seed}: {tally.kills} runs and {tally.undo_kills} undoings killed in "
             f"{tally.rounds} rounds and {time.monotonic() - began:.0f} s; rules broken: {len(tally.breaches)}"
         )
         for phase, times in tally.phases.most_common():

@@ -1,7 +1,8 @@
-"""Archived purges and undoings killed at random instants, and what must hold after each.
+"""Archived purges, rotations and undoings killed at random instants, and what must hold after each.
 
-Every session is in the store as it was to the byte, or gone from it and in a verified archive. When nothing
-is left to purge, each session was removed by exactly one run, as the ledger has it; and when all runs are
+Every session is in the store as it was to the byte, or gone from it and in a verified archive, or in the target
+of the rotation, as its receipt has it. When nothing is left to purge, each session was removed by exactly one
+run, as the ledger has it; and when all runs are
 undone, the tables hold the same rows as at first.
 """
 
@@ -23,8 +24,13 @@ from operating import ledger_file
 from sdk_cases import SdkCase, SqliteCase, fill
 from soak.forker import Forker
 
+from sessionctl.archive.places import place
 from sessionctl.archive.reader import ArchiveReader
+from sessionctl.core.address import parse_address
 from sessionctl.ledger import Ledger
+from sessionctl.operations.elsewhere import made_whole
+from sessionctl.operations.put_back import portions
+from sessionctl.operations.rotating import RECEIPTS
 from sessionctl.testing.case import turn
 
 SESSIONS = 240
@@ -48,17 +54,25 @@ class Tally:
     breaches: list[str] = field(default_factory=list)
 
 
-def killed(case: SdkCase, directory: Path, forker: Forker, *, kills: int, seed: int, sessions: int = SESSIONS) -> Tally:
-    """Fill the empty store of ``case`` and kill purges and undoings until ``kills`` purges were, or a rule broke."""
+def killed(
+    case: SdkCase, directory: Path, forker: Forker, *, kills: int, seed: int, sessions: int = SESSIONS,
+    rotating: bool = False,
+) -> Tally:  # fmt: skip
+    """Fill the empty store of ``case`` and kill purges and undoings until ``kills`` purges were, or a rule broke.
+
+    ``rotating``: rotations instead of purges, into ten files.
+    """
     fill(case, [f"stale-{number:04}" for number in range(sessions)], turn(1), idle=timedelta(days=60))
     fill(case, LIVE, turn(2), idle=timedelta(days=1))
-    soak = _Soak(case, directory, forker, random.Random(seed))
+    soak = (_Rotations if rotating else _Soak)(case, directory, forker, random.Random(seed))
     while soak.tally.kills < kills and not soak.tally.breaches:
         soak.round(kills)
     return soak.tally
 
 
 class _Soak:
+    _command = "purge"
+
     def __init__(self, case: SdkCase, directory: Path, forker: Forker, pick: random.Random) -> None:
         self._case, self._forker, self._pick = case, forker, pick
         self._home, self._archives = directory / "home", directory / "archives"
@@ -70,12 +84,10 @@ class _Soak:
 
     def round(self, most: int) -> None:
         """Purge with kills until nothing is left, then undo all runs with kills, then compare."""
-        for path in (self._home, self._archives):
-            shutil.rmtree(path, ignore_errors=True)
-        self._home.mkdir(parents=True)
+        self._begin_anew()
         self.tally.rounds += 1
-        purge = ("purge", *self._store, "--older-than", "30d", "--max-share", "1", "--yes", "--batch-size", "7",
-                 "--archive", str(self._archives))  # fmt: skip
+        purge = (self._command, *self._store, "--older-than", "30d", "--max-share", "1", "--yes", "--batch-size", "7",
+                 *self._destination())  # fmt: skip
         if not self._purge_s:
             self._purge_s = self._whole(purge)
         while (left := len(in_store(self._case)) - len(LIVE)) and not self.tally.breaches:
@@ -117,10 +129,16 @@ class _Soak:
             [newest, *_] = Ledger(ledger_file(self._home)).runs(limit=1)
             status, _ = self._forker.run("undo", newest.run_id, *self._store, *_AT_ONCE, home=self._home)
             assert status == 0, self._said()
-        for path in (self._home, self._archives):
+        self._begin_anew()
+        return took
+
+    def _begin_anew(self) -> None:
+        for path in (self._home, self._archives.parent if self._archives.name == RECEIPTS else self._archives):
             shutil.rmtree(path, ignore_errors=True)
         self._home.mkdir(parents=True)
-        return took
+
+    def _destination(self) -> tuple[str, ...]:
+        return ("--archive", str(self._archives))
 
     def _nothing_is_lost(self) -> None:
         there, archived = in_store(self._case), dict(self._archived())
@@ -138,9 +156,9 @@ class _Soak:
     def _archived(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """All sessions of all sealed files, each file verified to its end."""
         for file in sorted(self._archives.glob("*/*.jsonl.zst")):
-            with ArchiveReader(str(file)) as reader:
-                for whole in reader.sessions():
-                    yield whole.session.id, tuple((item.key, item.text) for item in whole.items)
+            for some in made_whole(portions(place(str(file))), parse_address):
+                for session, items in some:
+                    yield session.id, tuple((item.key, item.text) for item in items)
 
     def _each_was_removed_once(self) -> None:
         """By the ledger, once it has settled what was cut off: a purge that finds nothing does not look."""
@@ -186,6 +204,30 @@ class _Soak:
 
     def _broken(self, rule: str) -> None:
         self.tally.breaches.append(rule)
+
+
+class _Rotations(_Soak):
+    """Receipts are its archives."""
+
+    _command = "rotate"
+
+    def __init__(self, case: SdkCase, directory: Path, forker: Forker, pick: random.Random) -> None:
+        super().__init__(case, directory, forker, pick)
+        self._archives = directory / "cold" / RECEIPTS
+
+    def _destination(self) -> tuple[str, ...]:
+        return ("--by-match", r"^stale-\d*(\d)", "--into", str(self._archives.parent / "{group}.db"))
+
+    def _each_was_removed_once(self) -> None:
+        super()._each_was_removed_once()
+        found = Counter[str]()
+        for path in self._archives.parent.glob("*.db"):
+            with closing(sqlite3.connect(path)) as db:
+                found.update(name for (name,) in db.execute("SELECT session_id FROM agent_sessions"))
+        if twice := [session_id for session_id, times in found.items() if times > 1]:
+            self._broken(f"twice in the targets: {twice}")
+        if lacking := self._content.keys() - found.keys() - set(LIVE):
+            self._broken(f"not in the targets: {lacking}")
 
 
 def in_store(case: SdkCase) -> Content:
