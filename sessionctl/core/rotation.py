@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -111,9 +112,9 @@ class Template:
         fixed = self.text.partition("{")[0]
         return Path(fixed) if fixed.endswith("/") else Path(fixed).parent
 
-    def target(self, session_id: str, at: datetime | None, *, group: str | None = None, stem: str = "") -> str:
+    def target(self, at: datetime | None, *, group: str = "", stem: str = "") -> str:
         """The target of a session that was last active ``at`` and is of ``group``, out of a store called ``stem``."""
-        values = {GROUP: file_name(group if group is not None else session_id), STEM: plain_stem(stem)}
+        values = {GROUP: file_name(group), STEM: plain_stem(stem)}
         if self.period is not None and at is not None:
             values |= self.period.named(at)
         return self._filled(values)
@@ -206,6 +207,7 @@ def plain_stem(stem: str) -> str:
     return stem if _PLAIN_STEM.fullmatch(stem) and not stem.endswith(".") else file_name(stem)
 
 
+@cache
 def grouping(regex: str) -> Callable[[str], str | None]:
     """The group of an id, as the first capture of ``regex`` has it; None where it does not match.
 

@@ -83,8 +83,9 @@ def header_of(store: Store, run: Run, *, parts: bool = False, elsewhere: bool = 
 class ArchiveKeeper:
     """Keeps sessions in the archive of a run, which lies under ``address``."""
 
-    def __init__(self, archive: RunArchive, address: str) -> None:
+    def __init__(self, archive: RunArchive, address: str, *, what: str = "archive", hint: str = _WAY_OUT) -> None:
         self._archive, self._address = archive, address
+        self._what, self._hint = what, hint
         self.targets: Mapping[str, int] = {}
 
     @property
@@ -92,7 +93,7 @@ class ArchiveKeeper:
         return self._archive.name
 
     def check_space(self) -> None:
-        check_space(self._address, 0)
+        check_space(self._address, 0, what=self._what, hint=self._hint)
 
     def segment(self) -> ArchiveKeeping:
         return ArchiveKeeping(self._archive)

@@ -36,17 +36,20 @@ class Rotation:
 
     def target(self, session_id: str, at: datetime | None, stem: str) -> str:
         """Where a session goes that was last active ``at``, out of a store called ``stem``."""
-        group = grouping(self.by_match)(session_id) if self.by_match else None
-        return self.template.target(session_id, at, group=group, stem=stem)
+        return self.template.target(at, group=self._group(session_id) or "", stem=stem)
+
+    def admits(self, ref: SessionRef) -> bool:
+        """Does this session have a target? Not without a group or a time where the template needs one."""
+        return self._group(ref.id) is not None and (self.template.period is None or ref.last_activity is not None)
 
     def targets(self, store: Store) -> set[str]:
         """Where all sessions of ``store`` would go that could, now or later."""
-        group, stem = grouping(self.by_match) if self.by_match else str, stem_of(store.address)
-        return {
-            self.target(ref.id, ref.last_activity, stem)
-            for ref in store.sessions(Query(), order=Order.PHYSICAL)
-            if group(ref.id) is not None and (ref.last_activity is not None or self.template.period is None)
-        }
+        refs, stem = store.sessions(Query(), order=Order.PHYSICAL), stem_of(store.address)
+        return {self.target(ref.id, ref.last_activity, stem) for ref in refs if self.admits(ref)}
+
+    def _group(self, session_id: str) -> str | None:
+        """Its group; without groups all are in one."""
+        return grouping(self.by_match)(session_id) if self.by_match else ""
 
 
 def stem_of(address: StoreAddress) -> str:
@@ -60,10 +63,9 @@ def plan_rotate(
     """Freeze what a rotation would move; see ``plan_changes``."""
     selector = _closed(store, selector, rotation)
     choosing = _Choosing(rotation, store, frozenset(selector.named), spool_directory)
-    group = grouping(rotation.by_match) if rotation.by_match else None
     plan = plan_changes(
         store, selector, "rotate", choosing.steps, min_idle=min_idle, spool_directory=spool_directory,
-        admit=(lambda ref: group(ref.id) is not None) if group else None,
+        admit=rotation.admits,
     )  # fmt: skip
     header = replace(
         plan.header,

@@ -52,6 +52,7 @@ _FILE_SHARE = 1.3
 """Octets of a SQLite file for one of stored text."""
 RECEIPTS = ".sessionctl"
 """The directory of receipts, beside the targets."""
+_WHAT = "rotation into"
 _WAY_OUT = "name a larger place with --into, or rotate fewer sessions with --max-sessions"
 
 
@@ -66,12 +67,11 @@ def rotation_of(
 
     directory = rotation.template.directory
     if directory is not None:
-        check_space(str(directory), int(header.planned.bytes * _FILE_SHARE), what="rotation into", hint=_WAY_OUT)
+        check_space(str(directory), int(header.planned.bytes * _FILE_SHARE), what=_WHAT, hint=_WAY_OUT)
     receipts = str((directory or state) / RECEIPTS)
     archive = RunArchive(receipts, header_of(store, run, elsewhere=True))
-    return Covering(
-        open_store(store.address), RotationKeeper(ArchiveKeeper(archive, receipts), store, rotation), ledger, run
-    )
+    keeper = RotationKeeper(ArchiveKeeper(archive, receipts, what=_WHAT, hint=_WAY_OUT), store, rotation)
+    return Covering(open_store(store.address), keeper, ledger, run)
 
 
 class RotationKeeper:

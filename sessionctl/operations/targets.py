@@ -99,9 +99,7 @@ def read_target(recorded: str, address_of: AddressOf, stack: ExitStack) -> Store
     if address.path is not None and not address.path.exists():
         packed = packed_of(address.path)
         if packed is None:
-            raise ArchiveMissing(
-                f"there is no {address.path}, where a rotation put sessions, nor is it there compressed"
-            )
+            raise ArchiveMissing(f"{address.path}, where a rotation put sessions, is gone, and not there compressed")
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sessionctl-")))
         unpacked = directory / address.path.name
         unpack(packed, unpacked)

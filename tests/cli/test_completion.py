@@ -132,7 +132,7 @@ class TestBash:
             typist.press_tab("sessionctl list --output=jsonl", "--output=jsonl ")
             typist.press_tab("sessionctl list --output=w", "--output=wide ")
             typist.press_tab("sessionctl list -o w", "-o wide ")
-            typist.press_tab("sessionctl ", r"(?s)completion.*config.*list.*stores", times=2)
+            typist.press_tab("sessionctl ", r"(?s)(?=.*completion)(?=.*config)(?=.*list)(?=.*stores)", times=2)
 
     def test_falls_back_to_files(self, typist: Typist) -> None:
         with typist:

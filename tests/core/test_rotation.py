@@ -32,7 +32,7 @@ def test_a_window_has_its_times_and_is_read_back_from_its_name(period: Period, a
     assert period.read(period.named(at)) == begins
     template = Template(TEMPLATES[period], period)
     for number in (1, 2, 17):
-        target = template.sibling(template.target("x", at), number)
+        target = template.sibling(template.target(at), number)
         for path in (target, f"{target}.zst", f"{target}.gz"):
             fields = template.found(path)
             assert fields is not None
@@ -51,13 +51,13 @@ def test_a_window_has_its_times_and_is_read_back_from_its_name(period: Period, a
     ],
 )
 def test_windows_are_by_the_calendar_in_utc(period: Period, at: str, target: str) -> None:
-    assert Template(TEMPLATES[period], period).target("x", datetime.fromisoformat(at)) == target
+    assert Template(TEMPLATES[period], period).target(datetime.fromisoformat(at)) == target
 
 
 @given(st.text(), st.text(alphabet=string.printable + "äÄ\udc80", max_size=40))
 def test_no_group_and_no_stem_leads_out_of_its_directory(group: str, stem: str) -> None:
     template = Template("/srv/a/{group}/{stem}.db", grouped=True)
-    target = Path(template.target("id", None, group=group, stem=stem))
+    target = Path(template.target(None, group=group, stem=stem))
     assert ".." not in target.parts
     assert target.parent.parent == Path("/srv/a") == template.directory
     assert template.found(str(target)) == {"group": target.parent.name, "stem": target.stem}
@@ -67,8 +67,7 @@ def test_no_group_and_no_stem_leads_out_of_its_directory(group: str, stem: str) 
 def test_two_groups_never_share_a_target(one: str, other: str) -> None:
     template = Template("/srv/{group}.db", grouped=True)
     mine, others = (
-        {template.sibling(template.target("id", None, group=group), number) for number in (1, 2, 3)}
-        for group in (one, other)
+        {template.sibling(template.target(None, group=group), number) for number in (1, 2, 3)} for group in (one, other)
     )
     assert one == other or not {path.lower() for path in mine} & {path.lower() for path in others}
 
@@ -76,8 +75,8 @@ def test_two_groups_never_share_a_target(one: str, other: str) -> None:
 def test_groups_in_urls_are_parts_of_a_path_too() -> None:
     template = Template("postgresql://ops@db/{group}", grouped=True)
     assert template.directory is None
-    assert template.target("id", None, group="a/b?x=1") == "postgresql://ops@db/a%252Fb%253Fx%253D1"
-    assert Template("sqlite:////srv/{group}.db", grouped=True).target("id", None, group="a") == "/srv/a.db"
+    assert template.target(None, group="a/b?x=1") == "postgresql://ops@db/a%252Fb%253Fx%253D1"
+    assert Template("sqlite:////srv/{group}.db", grouped=True).target(None, group="a") == "/srv/a.db"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +111,7 @@ def test_other_files_are_none_of_the_template() -> None:
 
 def test_the_glob_finds_what_the_template_knows(tmp_path: Path) -> None:
     template = Template(f"{tmp_path}/[x]*/{{group}}/{{year}}.db", Period.YEAR, grouped=True)
-    target = template.target("id", datetime(2026, 1, 1, tzinfo=UTC), group="a b")
+    target = template.target(datetime(2026, 1, 1, tzinfo=UTC), group="a b")
     for path in (target, template.sibling(target, 2), f"{target}.zst"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()

@@ -203,7 +203,8 @@ def test_trouble_that_passes_at_every_point(places: Callable[[], RotatedWorld]) 
         if where[0] in ("whole", "between", "open", "move", "was moved", "apply", "applied"):
             world = places()
             report = world.purge(Points(where, raising(StoreUnavailable("the connection was lost"))))
-            assert (report.stopped, report.retries, content(world.store)) == (Stopped.DONE, 1, {}), where
+            assert (report.stopped, content(world.store)) == (Stopped.DONE, {}), where
+            assert report.retries >= 1
             assert world.moved() == texts(world)
             world.undo()
             assert content(world.store) == world.before, where
@@ -323,10 +324,12 @@ def test_windows_that_are_not_over_and_ids_without_a_group_stay(places: Callable
     world = places()
     template = Template("/srv/{group}/{year}.db", Period.YEAR, grouped=True)
     rotation = Rotation(template=template, by_match="^s0([0-2])")
-    last_year = world.store.now() - timedelta(days=3)
+    while world.store.session("s00").updated_at.year == world.store.now().year:  # type: ignore[union-attr]
+        with plan_rotate(world.store, OLD, rotation, min_idle=MIN_IDLE) as plan:
+            assert plan.header.matched.sessions == 0
+        world.store.advance(timedelta(days=200))
     with plan_rotate(world.store, OLD, rotation, min_idle=MIN_IDLE) as plan:
-        is_over = last_year.year < world.store.now().year
-        assert plan.header.matched.sessions == 3 * is_over
+        assert plan.header.matched.sessions == 3
     with plan_rotate(world.store, OLD, replace(rotation, include_open=True), min_idle=MIN_IDLE) as plan:
         counts = Counter({target.rsplit("/", 2)[1]: n for target, n in plan.header.targets.items()})
         assert counts == {"0": 1, "1": 1, "2": 1}
