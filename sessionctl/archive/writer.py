@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,23 +82,25 @@ class SegmentWriter:
             raise ValueError("this archive is one of whole sessions")
         if session.elsewhere is not None and not self._header.elsewhere:
             raise ValueError("this archive is one of sessions with their texts")
-        if session.id in self._ids:
-            raise ValueError(f"the session {session.id!r} is in this archive already")
-        self._ids.add(session.id)
-        line = form.encode_session(session)
-        digest = hashlib.sha256(line)
-        self._write(line)
-        count = size = 0
-        for block in form.encode_items(items):
-            digest.update(block.data)
-            self._write(block.data)
-            count, size = count + block.items, size + block.bytes
-        end = form.encode_end(End(session.id, count, size, digest.hexdigest()))
-        self._ends.update(end)
-        self._write(end)
-        added = Counts(1, count, size)
-        self._counts = self._counts.plus(added)
+        self.begin(session.id)
+        added = Counts()
+        for lines, counts in lines_of(session, items):
+            self.take(lines, counts)
+            added = counts or added
         return added
+
+    def begin(self, session_id: str) -> None:
+        """The lines of this session are to come (``lines_of``). Raises ValueError where it is there already."""
+        if session_id in self._ids:
+            raise ValueError(f"the session {session_id!r} is in this archive already")
+        self._ids.add(session_id)
+
+    def take(self, lines: bytes, counts: Counts | None) -> None:
+        """Some more lines; ``counts`` where the session ends with them. Raises ArchiveUnavailable."""
+        self._write(lines)
+        if counts is not None:
+            self._ends.update(lines[lines.rfind(b"\n", 0, -1) + 1 :])
+            self._counts = self._counts.plus(counts)
 
     def seal(self) -> Sealed:
         """Finish the file, make it durable, read it back and check it. Raises ArchiveDamaged, ArchiveUnavailable."""
@@ -151,6 +153,19 @@ class SegmentWriter:
             self._file.update(data)
             self.stored += len(data)
             self._sink.write(data)
+
+
+def lines_of(session: SessionRecord, items: Iterable[StoredItem]) -> Iterator[tuple[bytes, Counts | None]]:
+    """All lines of a session in blocks; with the last one, which closes it, come its counts. Raises ItemTooLarge."""
+    line = form.encode_session(session)
+    digest = hashlib.sha256(line)
+    yield line, None
+    count = size = 0
+    for block in form.encode_items(items):
+        digest.update(block.data)
+        yield block.data, None
+        count, size = count + block.items, size + block.bytes
+    yield form.encode_end(End(session.id, count, size, digest.hexdigest())), Counts(1, count, size)
 
 
 def _read_back(target: Place, sealed: Sealed) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -26,10 +27,14 @@ from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
+from sessionctl.operations.rendering import Batch, Portion, Rendering, rendered
 from sessionctl.operations.visiting import Visit
+from sessionctl.operations.workers import Workers
 from sessionctl.stores.base import Store
 
 _SAY_EVERY_S = 10.0
+_WORKERS = 2
+"""Together as fast as one core dumps a store; each takes a connection, and memory of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +52,10 @@ def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_st
     trip = visit(names, out, all_stores=all_stores)
     if trip.several and order.layout.format is Format.ARCHIVE and order.layout.split is None:
         raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
-    ledger, began = _ledger(out), time.monotonic()
-    with _ended_by_sigterm(), Shelf(order.layout, _stdout(order.layout)) as shelf:
-        observe = _now_and_then(out)
-        action = _exporting(order, shelf, ledger, several=trip.several, observe=observe, warn=out.warn)
+    began = time.monotonic()
+    with _ended_by_sigterm(), _workers(order, trip) as workers, Shelf(order.layout, _stdout(order.layout)) as shelf:
+        ledger, observe = _ledger(out), _now_and_then(out)
+        action = _exporting(order, shelf, ledger, workers, several=trip.several, observe=observe, warn=out.warn)
         tallies = list(trip.each(lambda store: iter([action(store)])))
     _report(order, out, trip, tallies, shelf, time.monotonic() - began)
     return finish(trip, out)
@@ -60,6 +65,7 @@ def _exporting(
     order: Order,
     shelf: Shelf,
     ledger: Ledger | None,
+    workers: Workers[Portion, Batch] | None,
     *,
     several: bool,
     observe: Callable[[Tally], None],
@@ -74,10 +80,26 @@ def _exporting(
             reason=order.reason, criteria=criteria, counts={"out": out},
         )  # fmt: skip
         record = Record(ledger=ledger, run=run, warn=warn)
-        redactor = Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
-        return export(store, order.selector, shelf, record=record, redactor=redactor, several=several, observe=observe)
+        redactor = _redactor(order)
+        return export(
+            store, order.selector, shelf, record=record, redactor=redactor, several=several, workers=workers,
+            observe=observe,
+        )  # fmt: skip
 
     return one
+
+
+def _workers(order: Order, trip: Visit) -> AbstractContextManager[Workers[Portion, Batch] | None]:
+    """Processes that read and render, where the format allows it and there is more than one processor for them."""
+    kind = rendered(order.layout.format)
+    if kind is None or (os.cpu_count() or 1) < _WORKERS:
+        return nullcontext()
+    trip.prepare()
+    return Workers(Rendering(kind, _redactor(order)), _WORKERS)
+
+
+def _redactor(order: Order) -> Redactor | None:
+    return Redactor(order.redact.classes, order.redact.patterns) if order.redact else None
 
 
 def _ledger(out: Output) -> Ledger | None:

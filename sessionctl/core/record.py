@@ -7,7 +7,6 @@ is what makes a session that was taken out and put back into the same store equa
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,19 +109,21 @@ def instant(stored: str | None, at: str | None) -> datetime | None:
         return None
 
 
-_USUAL = re.compile(
-    r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]) (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{6})?", re.ASCII
-)
-"""UTC as SQL stores keep it, on a day that every month has: a time for certain, and by far the most are such."""
-
-
 def is_usual(stored: str) -> bool:
-    """Is it a time without a zone in the usual form? Quick; False says nothing."""
-    return _USUAL.fullmatch(stored) is not None
+    """Is it a time without a zone just as Python writes it? Quick; False says nothing."""
+    try:
+        at = datetime.fromisoformat(stored)
+    except ValueError:
+        return False
+    return at.tzinfo is None and str(at) == stored
 
 
 def rfc3339(stored: str | None, at: str | None) -> str | None:
-    """The instant of a stamp as RFC 3339 with ``Z``; None as ``instant``."""
-    if at is None and stored is not None and is_usual(stored):
-        return f"{stored[:10]}T{stored[11:]}Z"
-    return format_time(instant(stored, at))
+    """The instant of a stamp as RFC 3339 with ``Z``, as ``format_time`` writes it; None as ``instant``."""
+    if at is not None or stored is None:
+        return format_time(instant(stored, at))
+    try:
+        value = datetime.fromisoformat(stored)
+    except ValueError:
+        return None
+    return f"{value.isoformat()}Z" if value.tzinfo is None else format_time(instant(stored, at))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
@@ -52,3 +52,37 @@ class Document(Ending, ABC):
     @abstractmethod
     def add(self, exported: Exported) -> Totals:
         """Write one session; what it came to (octets of the items' texts)."""
+
+
+class Piece(NamedTuple):
+    """Octets of a session as they stand in a document. ``totals`` come with the last ones."""
+
+    data: bytes
+    totals: Totals | None = None
+
+
+class Rendered(Document):
+    """A document of sessions that are each rendered by itself, here or in another process.
+
+    What a session must know of the document it goes into is in ``Exported``.
+    """
+
+    @staticmethod
+    @abstractmethod
+    def render(exported: Exported) -> Iterator[Piece]:
+        """One session, piece by piece."""
+
+    def add(self, exported: Exported) -> Totals:
+        self.begin(exported)
+        totals = Totals()
+        for piece in self.render(exported):
+            totals = self.take(piece) or totals
+        return totals
+
+    def begin(self, exported: Exported) -> None:
+        """A session is to come, piece by piece; its items are not looked at."""
+
+    def take(self, piece: Piece) -> Totals | None:
+        """Write the next piece of the session that was begun."""
+        self.file.write(piece.data)
+        return piece.totals

@@ -39,6 +39,11 @@ class Format(StrEnum):
 
     def document(self, compression: Compression = Compression.NONE) -> Callable[[BinaryIO], Document]:
         """What begins a document of this format in a file; archives see to their ``compression`` themselves."""
+        kind: Callable[..., Document] = self.kind()
+        return partial(kind, compression=compression) if self is Format.ARCHIVE else kind
+
+    def kind(self) -> type[Document]:
+        """The class of its documents."""
         match self:
             case Format.JSONL:
                 from sessionctl.export.jsonl import JsonlDocument
@@ -63,7 +68,7 @@ class Format(StrEnum):
             case Format.ARCHIVE:
                 from sessionctl.export.archive import ArchiveDocument
 
-                return partial(ArchiveDocument, compression=compression)
+                return ArchiveDocument
 
 
 def meant_by(name: str) -> tuple[Format | None, Compression | None]:

@@ -23,7 +23,7 @@ from sessionctl.core.text import visible
 from sessionctl.core.transcript import Kind, Turn
 from sessionctl.core.units import count, format_size, format_stamp
 from sessionctl.errors import SessionNotFound, UsageError
-from sessionctl.export.base import Document, Ending, Exported
+from sessionctl.export.base import Ending, Exported, Piece, Rendered
 from sessionctl.export.reading import Block, Reading, Shown, facts, title
 
 _IN_MEMORY = 4 << 20
@@ -34,43 +34,42 @@ _CLASSES = {Kind.ASIDE: "aside", Kind.ROW: "row", Kind.HANDOFF: "handoff", Kind.
 _TONES = {Tone.PROBLEM: "said problem", Tone.ASIDE: "said told"}
 
 
-class HtmlDocument(Document):
+class HtmlDocument(Rendered):
     """One page for one session."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self._has_session = False
 
-    def add(self, exported: Exported) -> Totals:
+    def begin(self, exported: Exported) -> None:  # noqa: ARG002 - one is one
         if self._has_session:
             raise UsageError("an HTML page holds one session", hint="name a directory with --out")
         self._has_session = True
+
+    @staticmethod
+    def render(exported: Exported) -> Iterator[Piece]:
         stamps, reading = exported.session.stamps, Reading(exported.items)
-        self._write(_top(visible(exported.session.id), _UNFOLD))
         about = {
             "store": visible(exported.store),
             "created": format_stamp(instant(stamps.created, stamps.created_at)),
             "last activity": format_stamp(instant(stamps.updated, stamps.updated_at)),
         }
         described = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in about.items())
-        self._write(f"<dl>{described}</dl>\n")
+        yield Piece(f"{_top(visible(exported.session.id), _UNFOLD)}<dl>{described}</dl>\n".encode())
         for turn, items in reading.turns():
-            self._write(_turn_head(turn))
+            yield Piece(_turn_head(turn).encode())
             for shown in items:
-                self._write(_item(shown))
-            self._write("</section>\n")
+                yield Piece(_item(shown).encode())
+            yield Piece(b"</section>\n")
         totals = reading.totals
-        self._write(f"<footer>{count(totals.items, 'item')}, {format_size(totals.bytes)}</footer>\n")
-        return totals
+        footer = f"<footer>{count(totals.items, 'item')}, {format_size(totals.bytes)}</footer>\n"
+        yield Piece(footer.encode(), totals)
 
     def close(self) -> None:
         """Raises SessionNotFound where there was no session: a page without one would say nothing."""
         if not self._has_session:
             raise SessionNotFound("no session matches, and a page needs one")
-        self._write(_bottom())
-
-    def _write(self, text: str) -> None:
-        self.file.write(text.encode())
+        self.file.write(_bottom().encode())
 
 
 class HtmlIndex(Ending):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,7 @@ import msgspec
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import rfc3339
-from sessionctl.export.base import Document, Exported
+from sessionctl.export.base import Exported, Piece, Rendered
 
 _BLOCK = 1 << 16
 """Octets written at once; much larger ones are given memory of their own by the system each time, at twice the cost."""
@@ -38,13 +38,14 @@ _HEAD = msgspec.defstruct(
 _decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
 
 
-class JsonlDocument(Document):
+class JsonlDocument(Rendered):
     """One record an item."""
 
-    def add(self, exported: Exported) -> Totals:
-        opening, write = _opening(exported), self.file.write
+    @staticmethod
+    def render(exported: Exported) -> Iterator[Piece]:
+        opening = _opening(exported)
         position, size, pending = -1, 0, 0
-        lines: list[str] = []
+        parts: list[str] = []
         said: tuple[str | None, str | None] = (None, None)
         created = "null"
         for position, (key, stored_at, at, text) in enumerate(exported.items):
@@ -52,13 +53,12 @@ class JsonlDocument(Document):
                 said, created = (stored_at, at), _quoted(rfc3339(stored_at, at))
             head, data = record_of(text)
             number = key if type(key) is int else json.dumps(key)
-            lines.append(f'{opening}{position},"id":{number},"created_at":{created}{head}{data}}}\n')
+            parts += (f'{opening}{position},"id":{number},"created_at":{created}{head}', data, "}\n")
             pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
             if pending >= _BLOCK:
-                write("".join(lines).encode())
-                lines, size, pending = [], size + pending, 0
-        write("".join(lines).encode())
-        return Totals(sessions=1, items=position + 1, bytes=size + pending)
+                yield Piece("".join(parts).encode())
+                parts, size, pending = [], size + pending, 0
+        yield Piece("".join(parts).encode(), Totals(sessions=1, items=position + 1, bytes=size + pending))
 
 
 def _quoted(stamp: str | None) -> str:

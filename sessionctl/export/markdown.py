@@ -10,12 +10,11 @@ import html
 import re
 from collections.abc import Iterator
 
-from sessionctl.core.plan import Totals
 from sessionctl.core.record import instant
 from sessionctl.core.text import visible
 from sessionctl.core.transcript import Kind
 from sessionctl.core.units import count, format_size, format_stamp
-from sessionctl.export.base import Document, Exported
+from sessionctl.export.base import Exported, Piece, Rendered
 from sessionctl.export.reading import Reading, Shown, facts, title
 
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>&|~$]")
@@ -25,28 +24,29 @@ _LEADING = re.compile(r"^[ \t]+", re.MULTILINE)
 _BACKTICKS = re.compile(r"`+")
 
 
-class MarkdownDocument(Document):
+class MarkdownDocument(Rendered):
     """One transcript after the other."""
 
-    def add(self, exported: Exported) -> Totals:
+    @staticmethod
+    def render(exported: Exported) -> Iterator[Piece]:
         session, reading = exported.session, Reading(exported.items)
         stamps = session.stamps
-        self._say(
+        yield _said(
             f"# {escaped(visible(session.id))}",
             f"- store: {_code(visible(exported.store))}\n"
             f"- created: {format_stamp(instant(stamps.created, stamps.created_at))}\n"
             f"- last activity: {format_stamp(instant(stamps.updated, stamps.updated_at))}",
         )
         for turn, items in reading.turns():
-            self._say(f"## {title(turn)}", " · ".join(facts(turn)))
+            yield _said(f"## {title(turn)}", " · ".join(facts(turn)))
             for shown in items:
-                self._say(*_item(shown))
+                yield _said(*_item(shown))
         totals = reading.totals
-        self._say(f"*{count(totals.items, 'item')}, {format_size(totals.bytes)}*")
-        return totals
+        yield _said(f"*{count(totals.items, 'item')}, {format_size(totals.bytes)}*")._replace(totals=totals)
 
-    def _say(self, *paragraphs: str) -> None:
-        self.file.write("".join(f"{paragraph}\n\n" for paragraph in paragraphs).encode())
+
+def _said(*paragraphs: str) -> Piece:
+    return Piece("".join(f"{paragraph}\n\n" for paragraph in paragraphs).encode())
 
 
 def _item(shown: Shown) -> Iterator[str]:

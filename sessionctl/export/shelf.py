@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.core.names import file_name
 from sessionctl.core.plan import Totals
-from sessionctl.export.base import Document, Exported
+from sessionctl.export.base import Document, Exported, Piece, Rendered
 from sessionctl.export.files import Unfinished
 from sessionctl.export.formats import Format
 
@@ -77,6 +77,7 @@ class Shelf:
         self._begin = layout.format.document(layout.compression)
         self._open: Unfinished[Document] | None = None
         self._index: Unfinished[HtmlIndex] | None = None
+        self._coming: Exported | None = None
         self._number, self._size = 1, 0
         if layout.split is None:
             self._open = self._file(layout.place)
@@ -87,21 +88,44 @@ class Shelf:
 
     def add(self, exported: Exported, *, day: str = "") -> Totals:
         """Put a session into its file; ``day`` is the one it belongs to. Sessions of a day follow each other."""
+        file = self._file_of(exported, day)
+        with file.disk():
+            totals = file.document.add(exported)
+        self._added(exported, totals)
+        return totals
+
+    def begin(self, exported: Exported, *, day: str = "") -> None:
+        """A session is to come that was rendered elsewhere, for documents of that kind; else as ``add``."""
+        file = self._file_of(exported, day)
+        self._coming = exported
+        with file.disk():
+            cast("Rendered", file.document).begin(exported)
+
+    def take(self, piece: Piece) -> None:
+        """The next piece of the session that was begun."""
+        assert self._open is not None  # noqa: S101 - opened for its beginning
+        with self._open.disk():
+            cast("Rendered", self._open.document).take(piece)
+        if piece.totals is not None and self._coming is not None:
+            self._added(self._coming, piece.totals)
+
+    def _file_of(self, exported: Exported, day: str) -> Unfinished[Document]:
         if self.layout.split is not None:
             path = self._path(exported, day)
             if self._open is None or self._open.path != path:
                 self._finish()
                 self._open = self._file(path)
         assert self._open is not None  # noqa: S101 - one was opened at the start or just now
-        with self._open.disk():
-            totals = self._open.document.add(exported)
+        return self._open
+
+    def _added(self, exported: Exported, totals: Totals) -> None:
+        assert self._open is not None  # noqa: S101 - it was added there
         self._size += totals.bytes
         if self._index is not None:
             self._index.document.add(self._open.path.relative_to(self._index.path.parent).as_posix(), exported, totals)
         if self.layout.split is Split.SIZE and self._size >= self.layout.split_bytes:
             self._finish()
             self._number += 1
-        return totals
 
     def copy(self, make: Callable[[Path], None]) -> None:
         """Fill the one file with what ``make`` writes: a whole store, which is SQLite like the file."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, groupby, islice
 from typing import Any
 
 from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import LedgerUnavailable, SessionctlError
@@ -20,12 +22,17 @@ from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.archiving import header_of
+from sessionctl.operations.rendering import Batch, Portion, redacted
 from sessionctl.operations.selecting import select
+from sessionctl.operations.workers import Workers
 from sessionctl.stores.base import Store
 
 _CHUNK = 200
 """Sessions read in one snapshot of the store."""
 _UNDATED = "undated"
+_UNTOLD = Stamps(created=None, updated=None)
+_Chunk = tuple[str, list[str]]
+"""A day, where that matters, and ids of sessions."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,32 +107,83 @@ def export(
     record: Record,
     redactor: Redactor | None = None,
     several: bool = False,
+    workers: Workers[Portion, Batch] | None = None,
     observe: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Put the sessions of ``selector`` on the shelf, each as it is at one instant; those gone meanwhile are left out.
 
     ``redactor`` must be of this export alone: its counts become the tally's. ``several``: sessions of other
-    stores go onto the same shelf. ``observe`` is told after every session.
+    stores go onto the same shelf. ``workers`` do a ``Rendering`` of the shelf's format with the same redactor; more
+    than a few sessions are left to them. ``observe`` is told after every session.
     """
     tally = Tally(store=str(store.address), redacted=redactor.found if redactor else Counter())
+    job = _Job(store, shelf, tally, redactor, record.run, several=several)
     try:
         with record.begin():
             if not several and _is_copy(store, selector, shelf.layout) and redactor is None:
                 _copy(store, shelf, tally)
-                selected: Iterable[tuple[str, Exported]] = ()
             else:
-                selected = _selected(store, selector, shelf.layout, tally, record.run, several=several)
-            for day, exported in selected:
-                clean = exported if redactor is None else _redacted(exported, redactor)
-                tally.exported += shelf.add(clean, day=day)
-                tally.telling_ids += redactor is not None and redactor.touches(exported.session.id)
-                observe(tally)
+                for _ in job.sessions(selector, workers):
+                    observe(tally)
     except BaseException as error:
         stopped = Stopped.ERROR if isinstance(error, Exception) else Stopped.SIGNAL
         record.finish(tally, stopped, error.message if isinstance(error, SessionctlError) else type(error).__name__)
         raise
     record.finish(tally, Stopped.DONE)
     return tally
+
+
+class _Job:
+    """One store on its way onto the shelf, here or by way of workers."""
+
+    def __init__(
+        self, store: Store, shelf: Shelf, tally: Tally, redactor: Redactor | None, run: Run, *, several: bool
+    ) -> None:
+        self._store, self._shelf, self._tally, self._redactor = store, shelf, tally, redactor
+        self._several = several
+        self._origin = header_of(store, run) if shelf.layout.format is Format.ARCHIVE else None
+
+    def sessions(self, selector: Selector, workers: Workers[Portion, Batch] | None) -> Iterator[None]:
+        """Bring them all; once for each. At the end the missing ones are counted."""
+        by_day, by_activity = self._shelf.layout.split is Split.DAY, self._shelf.layout.format.is_paged
+        refs = select(self._store, selector, now=self._store.now(), order=Order.ACTIVITY)
+        # A chunk comes in any order, and the index of pages shall be in that of activity.
+        chunks = _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK)
+        absent = set(selector.named)
+        few = list(islice(chunks, 2))
+        bring = self._here if workers is None or len(few) < 2 else partial(self._there, workers)
+        for session_id in bring(chain(few, chunks)):
+            absent.discard(session_id)
+            self._tally.telling_ids += self._redactor is not None and self._redactor.touches(session_id)
+            yield
+        self._tally.missing = _missing(self._store, frozenset(absent))
+
+    def _here(self, chunks: Iterable[_Chunk]) -> Iterator[str]:
+        for day, ids in chunks:
+            for session, items in self._store.whole(ids):
+                exported = self._exported(session, items)
+                clean = exported if self._redactor is None else redacted(exported, self._redactor)
+                self._tally.exported += self._shelf.add(clean, day=day)
+                yield session.id
+
+    def _there(self, workers: Workers[Portion, Batch], chunks: Iterable[_Chunk]) -> Iterator[str]:
+        portions = (Portion(self._store.address, ids, self._several, day) for day, ids in chunks)
+        for portion, batches in workers.each(portions):
+            for batch in batches:
+                self._tally.redacted.update(batch.redacted)
+                for part, piece in batch.pieces():
+                    if part.begins:
+                        record = SessionRecord(id=part.session_id, version="", stamps=_UNTOLD)
+                        self._shelf.begin(self._exported(record), day=portion.day)
+                    self._shelf.take(piece)
+                    if part.totals is not None:
+                        self._tally.exported += part.totals
+                        yield part.session_id
+
+    def _exported(self, session: SessionRecord, items: Iterable[StoredItem] = ()) -> Exported:
+        return Exported(
+            store=self._tally.store, session=session, items=items, several=self._several, origin=self._origin
+        )
 
 
 def _is_copy(store: Store, selector: Selector, layout: Layout) -> bool:
@@ -141,30 +199,10 @@ def _copy(store: Store, shelf: Shelf, tally: Tally) -> None:
     tally.exported = Totals(sessions=sessions, items=volume.items, bytes=volume.bytes)
 
 
-def _selected(
-    store: Store, selector: Selector, layout: Layout, tally: Tally, run: Run, *, several: bool
-) -> Iterator[tuple[str, Exported]]:
-    """The sessions, each with its day where that matters; at the end the missing ones are counted."""
-    by_day, by_activity = layout.split is Split.DAY, layout.format.is_paged
-    refs = select(store, selector, now=store.now(), order=Order.ACTIVITY)
-    origin = header_of(store, run) if layout.format is Format.ARCHIVE else None
-    absent = set(selector.named)
-    # A chunk comes in any order, and the index of pages shall be in that of activity.
-    for day, chunk in _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK):
-        for session, items in store.whole([ref.id for ref in chunk]):
-            absent.discard(session.id)
-            yield day, Exported(store=tally.store, session=session, items=items, several=several, origin=origin)
-    tally.missing = _missing(store, frozenset(absent))
-
-
-def _redacted(exported: Exported, redactor: Redactor) -> Exported:
-    return replace(exported, items=(item._replace(text=redactor.text(item.text)) for item in exported.items))
-
-
-def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[tuple[str, list[SessionRef]]]:
-    """Chunks that belong together: of one day of last activity (UTC), where that matters."""
+def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[_Chunk]:
+    """Ids that belong together: of one day of last activity (UTC), where that matters."""
     for day, group in groupby(refs, _day if by_day else lambda _: ""):
-        while chunk := list(islice(group, size)):
+        while chunk := [ref.id for ref in islice(group, size)]:
             yield day, chunk
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.errors import SessionctlError, StoreMissing, StoreNotUnderstood
-from sessionctl.stores import open_store
+from sessionctl.stores import adapter, open_store
 from sessionctl.stores.base import Store
 
 T = TypeVar("T")
@@ -42,6 +43,12 @@ class Visit:
     def several(self) -> bool:
         """Is this about more than one plain store?"""
         return bool(self.fleets) or len(self._targets) > 1
+
+    def prepare(self) -> None:
+        """Import what opens these stores, as far as it is there; nothing is opened."""
+        for scheme in {address.scheme for address, _ in self._targets}:
+            with suppress(SessionctlError, ImportError):
+                adapter(scheme)
 
     def each(self, action: Callable[[Store], Iterator[T]]) -> Generator[T, None, None]:
         """What ``action`` yields for each store, which is open meanwhile and closed after."""

@@ -36,7 +36,7 @@ def open_store(address: StoreAddress) -> Store:
     installed, and what the adapter raises.
     """
     with _driver_named(address):
-        return _adapter(address.scheme)(address)
+        return adapter(address.scheme)(address)
 
 
 def create_store(address: StoreAddress, *, bare: bool = False) -> Store:
@@ -45,14 +45,14 @@ def create_store(address: StoreAddress, *, bare: bool = False) -> Store:
     Raises as ``open_store``; what is there and is no SDK store is left as it is.
     """
     with _driver_named(address):
-        _adapter(address.scheme).create(address, bare=bare)
+        adapter(address.scheme).create(address, bare=bare)
     return open_store(address)
 
 
 def complete_store(address: StoreAddress) -> Store:
     """Add what ``create_store`` left out of ``bare`` tables, and open the store."""
     with _driver_named(address):
-        _adapter(address.scheme).complete(address)
+        adapter(address.scheme).complete(address)
     return open_store(address)
 
 
@@ -70,7 +70,8 @@ def _driver_named(address: StoreAddress) -> Iterator[None]:
         ) from error
 
 
-def _adapter(scheme: str) -> type[_Openable]:
+def adapter(scheme: str) -> type[_Openable]:
+    """What opens stores of this scheme. Raises UsageError for an unknown one, ImportError where a driver is missing."""
     if scheme in _SCHEMES:
         adapter = import_module(f"sessionctl.stores.{_SCHEMES[scheme]}").Adapter
     else:

@@ -112,6 +112,11 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
 
 
+def version_of(updated_at: Any, newest_id: int | None, items: int) -> str:
+    """A session's version, of what is stored."""
+    return f"{updated_at}|{newest_id}|{items}"
+
+
 def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
     """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
     if want is Want.NOTHING:
@@ -126,7 +131,7 @@ def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
             items=row[3],
             bytes=(row[4] or 0) if sized else None,
             newest_item_at=parse(row[6]) if versioned else None,
-            version=f"{row[2]}|{row[5]}|{row[3]}" if versioned else None,
+            version=version_of(row[2], row[5], row[3]) if versioned else None,
         )
 
     return as_ref

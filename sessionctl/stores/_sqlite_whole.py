@@ -10,7 +10,7 @@ from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 from sessionctl.stores._sqlite_structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
-from sessionctl.stores._sqlite_values import STAMP_LENGTH, bound, parse, stamp, text
+from sessionctl.stores._sqlite_values import STAMP_LENGTH, among, bound, parse, stamp, text, version_of
 
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
 
@@ -28,22 +28,34 @@ def stored_stamp(value: Any) -> tuple[str | None, str | None]:
     return stored, at.isoformat().replace("+00:00", "Z")
 
 
-def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequence[Any], version: str) -> SessionRecord:
-    """A session of its row (session_id, created_at, updated_at, …)."""
-    session_id, (created, created_at), (updated, updated_at) = row[0], stored_stamp(row[1]), stored_stamp(row[2])
-    stamps = Stamps(created=created, updated=updated, created_at=created_at, updated_at=updated_at)
-    extras = _extras_of(connection, layout, session_id)
-    return SessionRecord(id=session_id, version=version, stamps=stamps, extras=extras)
+def versions(layout: SqliteLayout, ids: Sequence[str]) -> tuple[str, list[Any]]:
+    """Rows for ``record_of`` of these sessions as they lie in the file, and the parameters."""
+    inside, params = among(ids)
+    mine = f"FROM {quoted(layout.messages)} m WHERE m.session_id = s.session_id"
+    columns = f"s.session_id, s.created_at, s.updated_at, (SELECT count(*) {mine}), (SELECT max(id) {mine})"
+    where = f"WHERE s.session_id IN ({inside}) ORDER BY s.rowid"
+    return f"SELECT {columns} FROM {quoted(layout.sessions)} s {where}", params
+
+
+def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequence[Any]) -> SessionRecord:
+    """A session of its row (session_id, created_at, updated_at, items, newest id)."""
+    session_id, created_text, updated_text, items, newest = row
+    (created, created_at), (updated, updated_at) = stored_stamp(created_text), stored_stamp(updated_text)
+    return SessionRecord(
+        id=session_id,
+        version=version_of(updated_text, newest, items),
+        stamps=Stamps(created=created, updated=updated, created_at=created_at, updated_at=updated_at),
+        extras=_extras_of(connection, layout, session_id) if layout.advanced else {},
+    )
 
 
 def items_of(connection: sqlite3.Connection, sql: str, session_id: str) -> Iterator[StoredItem]:
-    """The items of ``sql`` (id, text, stamp, why hidden, place of ``:session``) in their order."""
-    rows = connection.execute(f"{sql} ORDER BY place, id", {"session": bound(session_id)})
+    """The items of ``octets_sql`` of a session."""
     said, stored, at = None, None, None
-    for key, data, created_at, _hidden, _place in rows:
+    for key, data, created_at in connection.execute(sql, {"session": bound(session_id)}):
         if created_at != said:  # the items of a batch share their stamp
             said, (stored, at) = created_at, stored_stamp(created_at)
-        yield StoredItem(key, stored, at, data if type(data) is str else text(data))
+        yield StoredItem(key, stored, at, data.decode("utf-8", "surrogateescape") if data is not None else text(data))
 
 
 def _extras_of(connection: sqlite3.Connection, layout: SqliteLayout, session_id: str) -> dict[str, Any]:

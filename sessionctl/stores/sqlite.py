@@ -51,7 +51,7 @@ from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_findings import findings
 from sessionctl.stores._sqlite_holds import HoldsInFile, held_among
-from sessionctl.stores._sqlite_items import items_sql, ordered
+from sessionctl.stores._sqlite_items import items_sql, octets_sql, ordered
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
@@ -71,7 +71,7 @@ from sessionctl.stores._sqlite_values import (
     stamp,
     text,
 )
-from sessionctl.stores._sqlite_whole import items_of, put_session, record_of
+from sessionctl.stores._sqlite_whole import items_of, put_session, record_of, versions
 from sessionctl.stores.holds_table import holds_on
 from sessionctl.stores.recently import RecentlyDeleted, ids_of
 from sessionctl.stores.recheck import verdicts
@@ -226,12 +226,11 @@ class Adapter(HoldsInFile):
         return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
-        items, as_ref = items_sql(self._layout), reader_of_refs(Want.VERSION)
+        items = octets_sql(self._layout)
         for ids in chunks(session_ids):
             with self._file.snapshot() as connection:
-                sql, params = self._rows_of(Query(), ids, Order.PHYSICAL, None, None, Want.VERSION)
-                for row in connection.execute(sql, params).fetchall():
-                    session = record_of(connection, self._layout, row, as_ref(row).version or "")
+                for row in connection.execute(*versions(self._layout, ids)).fetchall():
+                    session = record_of(connection, self._layout, row)
                     yield WholeSession(session, items_of(connection, items, session.id))
 
     def has_branches(self, session_id: str) -> bool:

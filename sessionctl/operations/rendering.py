@@ -1,0 +1,115 @@
+"""Sessions read and rendered in a worker (``operations.workers``), and handed to the shelf of the parent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sessionctl.core.address import StoreAddress
+from sessionctl.core.plan import Totals
+from sessionctl.export.base import Exported, Piece, Rendered
+from sessionctl.export.formats import Format
+from sessionctl.export.redaction import Redactor
+from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+
+_TOGETHER = 1 << 18
+"""Octets sent at once, about."""
+
+
+class Portion(NamedTuple):
+    """Sessions of one store to be rendered; ``several`` as in ``Exported``. ``day`` is theirs, for who gives it."""
+
+    address: StoreAddress
+    ids: Sequence[str]
+    several: bool
+    day: str
+
+
+class Part(NamedTuple):
+    """So many octets of a session: the first ones of it if ``begins``, the last ones if there are ``totals``."""
+
+    session_id: str
+    begins: bool
+    size: int
+    totals: Totals | None
+
+
+class Batch(NamedTuple):
+    """Parts of sessions one behind the other, and what was taken out of them, by name."""
+
+    parts: Sequence[Part]
+    data: bytes
+    redacted: Mapping[str, int]
+
+    def pieces(self) -> Iterator[tuple[Part, Piece]]:
+        """The parts with their octets."""
+        start = 0
+        for part in self.parts:
+            yield part, Piece(self.data[start : start + part.size], part.totals)
+            start += part.size
+
+
+@dataclass(slots=True)
+class Rendering:
+    """The work of a worker: opens the store by itself and keeps it until it is asked about another one."""
+
+    kind: type[Rendered]
+    redactor: Redactor | None = None
+    _store: Store | None = None
+
+    def __call__(self, portion: Portion) -> Iterator[Batch]:
+        parts: list[Part] = []
+        blocks: list[bytes] = []
+        pending = 0
+        for session_id, begins, piece in self._pieces(portion):
+            parts.append(Part(session_id, begins, len(piece.data), piece.totals))
+            blocks.append(piece.data)
+            pending += len(piece.data)
+            if pending >= _TOGETHER:
+                yield self._batch(parts, blocks)
+                parts, blocks, pending = [], [], 0
+        if parts:
+            yield self._batch(parts, blocks)
+
+    def _pieces(self, portion: Portion) -> Iterator[tuple[str, bool, Piece]]:
+        store = self._opened(portion.address)
+        shown = str(portion.address)
+        for session, items in store.whole(portion.ids):
+            exported = Exported(store=shown, session=session, items=items, several=portion.several)
+            if self.redactor is not None:
+                exported = redacted(exported, self.redactor)
+            begins = True
+            for piece in self.kind.render(exported):
+                yield session.id, begins, piece
+                begins = False
+
+    def _batch(self, parts: Sequence[Part], blocks: Sequence[bytes]) -> Batch:
+        found: Mapping[str, int] = {}
+        if self.redactor is not None:
+            found, self.redactor.found = self.redactor.found, Counter()
+        return Batch(parts, b"".join(blocks), found)
+
+    def _opened(self, address: StoreAddress) -> Store:
+        if self._store is None or self._store.address != address:
+            self.close()
+            self._store = open_store(address)
+        return self._store
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+def redacted(exported: Exported, redactor: Redactor) -> Exported:
+    """The same without what ``redactor`` takes out."""
+    return replace(exported, items=(item._replace(text=redactor.text(item.text)) for item in exported.items))
+
+
+def rendered(form: Format) -> type[Rendered] | None:
+    """The documents of this format, where their sessions can be rendered apart and in any order."""
+    kind = form.kind()
+    return kind if issubclass(kind, Rendered) and not form.is_paged else None
