@@ -60,7 +60,7 @@ class Workers(Generic[P, R]):
             self._workers.append(_Worker(work, self._workers))
 
     def each(self, portions: Iterable[P]) -> Iterator[tuple[P, Iterator[R]]]:
-        """Each portion with its results as they come; those not read are passed over when the next portion is asked for.
+        """Each portion with its results as they come; those not read are passed over when the next one is asked for.
 
         An error of a worker is raised in the place of its next result. SessionctlError where a worker is gone.
         """

@@ -171,9 +171,10 @@ class SqlReader(Store):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        drivers_own = self._engine.dialect.loaded_dbapi.Error  # where rows come from it directly
         try:
             yield
-        except (DBAPIError, OSError) as error:  # OSError: a certificate or socket that is not there
+        except (DBAPIError, OSError, drivers_own) as error:  # OSError: a certificate or socket that is not there
             raise self._translate(error) from error
 
     @contextmanager

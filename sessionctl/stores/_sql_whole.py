@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Column, Connection, Select, bindparam, func, insert, null, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
@@ -27,7 +27,7 @@ _FETCHED_BYTES = 4 * 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
 
 
-_STAMP_AND_KEY = itemgetter(2, 0)
+_STAMP_AND_KEY = itemgetter(2, 1)
 """Of the columns of a whole item."""
 
 
@@ -101,15 +101,20 @@ class SqlWholeStore(SqlHoldStore):
         if not found:
             return {}
         m = self._messages.c
-        several = select(self._owner(), *self._whole_columns()).where(self._is_any(m.session_id, list(found)))
-        for owner, *row in connection.execute(several):
-            if owner in found:
-                found[owner].append(row)
+        several = select(*self._whole_columns()).where(self._is_any(m.session_id, list(found)))
+        result = connection.execute(several)
+        for row in result.cursor.fetchall():  # the driver's own rows: there is nothing in them to convert
+            if row[0] in found:
+                found[row[0]].append(row)
+        result.close()
         return {owner: self._sorted(rows) for owner, rows in found.items() if _sorts_as_text(rows)}
 
     def _sorted(self, rows: list[Any]) -> list[StoredItem]:
         rows.sort(key=_STAMP_AND_KEY)
-        return list(map(self._stored, rows))
+        return [
+            StoredItem(key, stamp, None if at is None else format_time(self._time(at)), data)
+            for _, key, stamp, at, data in rows
+        ]
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c
@@ -118,27 +123,22 @@ class SqlWholeStore(SqlHoldStore):
         )
         streamed = connection.execution_options(stream_results=True, yield_per=100)
         for row in streamed.execute(statement.order_by(m.created_at, m.id)):
-            yield self._stored(row)
+            yield from self._sorted([row])
 
     def _whole_columns(self) -> list[Expression]:
+        """Owner, key, stamp, instant and text of an item."""
         m = self._messages.c
-        return [m.id.label("key"), m.message_data.label("text"), *self._stamps(m.created_at, "c")]
+        return [self._owner().label("owner"), m.id.label("key"), *self._stamps(m.created_at, "c"), m.message_data]
 
     def _stamps(self, column: Column[Any], name: str) -> list[Expression]:
         """A stamp as text, and as an instant where the text alone does not tell it."""
         clock = column.info["facts"].clock
-        found: list[Expression] = [self._stamp_text(column, clock).label(f"{name}_text")]
-        return [*found, self._instant_beyond(column).label(f"{name}_at")] if clock is Clock.LOCAL else found
+        beyond = self._instant_beyond(column) if clock is Clock.LOCAL else null()
+        return [self._stamp_text(column, clock).label(f"{name}_text"), beyond.label(f"{name}_at")]
 
     def _instant_beyond(self, column: Column[Any]) -> Expression:
         """The instant of a local time; NULL may stand for one that is the same in UTC."""
         return self._instant(column, Clock.LOCAL)
-
-    def _stored(self, row: Sequence[Any]) -> StoredItem:
-        """An item of ``_whole_columns``."""
-        key, data, stamp, *at = row
-        known = at[0] if at else None
-        return StoredItem(key, stamp, None if known is None else format_time(self._time(known)), data)
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
         updated = microseconds(self._time(row.updated))
@@ -146,8 +146,8 @@ class SqlWholeStore(SqlHoldStore):
         stamps = Stamps(
             created=row.c_text,
             updated=row.u_text,
-            created_at=format_time(self._time(getattr(row, "c_at", None))),
-            updated_at=format_time(self._time(getattr(row, "u_at", None))),
+            created_at=format_time(self._time(row.c_at)),
+            updated_at=format_time(self._time(row.u_at)),
         )
         return SessionRecord(id=row.id, version=version, stamps=stamps)
 

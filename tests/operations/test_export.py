@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,9 +17,12 @@ from sdk_cases import CASES, CaseMaker, SdkCase, made
 
 from sessionctl.core.selector import Selector
 from sessionctl.export.formats import Format
+from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
+from sessionctl.operations.rendering import Batch, Portion, Rendering, rendered
+from sessionctl.operations.workers import Workers
 from sessionctl.stores.memory import MemoryStore
 from sessionctl.testing.case import HOSTILE_ITEMS, turn, user
 
@@ -39,12 +43,31 @@ def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
         yield store
 
 
-def exported(case: SdkCase, form: Format) -> tuple[Tally, bytes]:
+def exported(
+    case: SdkCase, form: Format, workers: Workers[Portion, Batch] | None = None, redactor: Redactor | None = None
+) -> tuple[Tally, bytes]:
     stream = io.BytesIO()
     with case.open() as store, Shelf(Layout(place=None, format=form), stream) as shelf:
         run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
-        tally = export(store, WANTED, shelf, record=Record(ledger=None, run=run))
+        record = Record(ledger=None, run=run)
+        tally = export(store, WANTED, shelf, record=record, workers=workers, redactor=redactor)
     return tally, stream.getvalue()
+
+
+@pytest.mark.parametrize("form", [Format.JSONL, Format.MARKDOWN, Format.ARCHIVE])
+def test_workers_write_what_one_process_writes(case: SdkCase, form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessionctl.operations.export._CHUNK", 1)
+    patterns = {"word": re.compile("[aeiou][a-z]+")}
+    here = exported(case, form, redactor=Redactor([], patterns))
+    kind = rendered(form)
+    assert kind is not None
+    with Workers(Rendering(kind, Redactor([], patterns)), 2) as workers:
+        there = exported(case, form, workers, Redactor([], patterns))
+    assert there[0] == here[0]
+    assert there[0].redacted["word"] > 0
+    if form is not Format.ARCHIVE:  # its header tells when it was made
+        assert there[1] == here[1]
+    assert there[1].splitlines()[1:-1] == here[1].splitlines()[1:-1]
 
 
 def test_records_are_what_the_sdk_reads(case: SdkCase) -> None:

@@ -87,7 +87,7 @@ def test_errors_come_in_their_place(portion: int, error: type[SessionctlError], 
 
 def test_what_is_at_work_is_taken_away_when_something_else_goes_wrong() -> None:
     began = time.monotonic()
-    with pytest.raises(KeyError), Workers(Counting(), 2) as workers:
+    with pytest.raises(KeyError), Workers(Counting(), 2) as workers:  # noqa: PT012 - it is left amid a loop
         for _, results in workers.each([200_000, 200_000, 200_000]):
             next(results)
             raise KeyError
