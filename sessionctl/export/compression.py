@@ -7,6 +7,9 @@ from typing import Any, BinaryIO
 
 from sessionctl.archive.codecs import Compression, compressor
 
+_TOGETHER = 1 << 17
+"""Octets handed to the compressor at once: each call costs more than a small session is worth."""
+
 
 class Packed(io.RawIOBase):
     """Writes forward into ``file`` through a compressor. ``end`` it when all is written; ``file`` stays open."""
@@ -14,14 +17,18 @@ class Packed(io.RawIOBase):
     def __init__(self, file: BinaryIO, compression: Compression) -> None:
         super().__init__()
         self._file, self._compressor = file, compressor(compression)
-        self._taken = 0
+        self._least = 0 if compression is Compression.NONE else _TOGETHER
+        self._waiting: list[bytes] = []
+        self._taken = self._compressed = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        self._file.write(self._compressor.compress(data))
+        self._waiting.append(bytes(data))
         self._taken += len(data)
+        if self._taken - self._compressed >= self._least:
+            self._compress()
         return len(data)
 
     def tell(self) -> int:
@@ -30,4 +37,9 @@ class Packed(io.RawIOBase):
 
     def end(self) -> None:
         """Write what the compressor still holds; nothing comes after."""
+        self._compress()
         self._file.write(self._compressor.flush())
+
+    def _compress(self) -> None:
+        self._file.write(self._compressor.compress(b"".join(self._waiting)))
+        self._waiting, self._compressed = [], self._taken

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Select, bindparam, func, insert, null
 from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
-from sessionctl.core.model import Onto, Outcome, Put, Want
+from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.units import format_time
 from sessionctl.stores._sql import Expression
@@ -66,12 +66,12 @@ class SqlWholeStore(SqlHoldStore):
         s = self._sessions.c
         columns = [*self._session_columns(), *self._stamps(s.created_at, "c"), *self._stamps(s.updated_at, "u")]
         found = connection.execute(select(*columns).where(self._is_exactly_any(s.session_id, ids))).all()
-        sizes = {row.id: row for row in connection.execute(self._measures(ids, Want.SIZE | Want.VERSION))}
+        sizes = {row.owner: row for row in connection.execute(self._sizes_of(ids))}
         group: list[Any] = []
         weight = 0
         for row in found:
             group.append(row)
-            weight += int(sizes[row.id].bytes or 0)
+            weight += _weight(sizes, row.id)
             if weight > _FETCHED_BYTES:
                 yield from self._fetched_whole(connection, group, sizes)
                 group, weight = [], 0
@@ -84,13 +84,23 @@ class SqlWholeStore(SqlHoldStore):
         if not rows:
             return
         *small, last = rows
-        if int(sizes[last.id].bytes or 0) <= _FETCHED_BYTES:
+        if _weight(sizes, last.id) <= _FETCHED_BYTES:
             small.append(last)
         items = self._items_of(connection, [row.id for row in small])
         for row in rows:
-            session = self._record(row, sizes[row.id])
+            session = self._record(row, sizes.get(row.id))
             mine = items.get(row.id)
             yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
+
+    def _sizes_of(self, ids: Sequence[str]) -> Select[Any]:
+        """Of the sessions of these ids that have items: how many, their octets and the newest key.
+
+        Without the sessions' own rows: a join with them makes the server read all items of all sessions.
+        """
+        m, owner = self._messages.c, self._owner().label("owner")
+        sums = (func.count().label("items"), func.sum(self._octets(m.message_data)).label("bytes"))
+        newest = self._largest_key().label("newest_key")
+        return select(owner, *sums, newest).where(self._is_any(m.session_id, ids)).group_by(owner)
 
     def _items_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredItem]]:
         """The items of these sessions, but for those whose order only the server can tell.
@@ -142,7 +152,8 @@ class SqlWholeStore(SqlHoldStore):
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
         updated = microseconds(self._time(row.updated))
-        version = version_of(updated, row.edition, size.newest_key, int(size.items or 0))
+        newest_key, items = (size.newest_key, int(size.items)) if size is not None else (None, 0)
+        version = version_of(updated, row.edition, newest_key, items)
         stamps = Stamps(
             created=row.c_text,
             updated=row.u_text,
@@ -280,6 +291,10 @@ class SqlWholeStore(SqlHoldStore):
             return None if stored is None else self._stamp_of(_text(stored), column.info["facts"].clock)
         known = instant(stored, at)
         return None if known is None else self._stamp_at(column, _text(_utc_text(known)))
+
+
+def _weight(sizes: Mapping[str, Any], session_id: str) -> int:
+    return int(sizes[session_id].bytes or 0) if session_id in sizes else 0
 
 
 def _sorts_as_text(rows: Sequence[Any]) -> bool:
