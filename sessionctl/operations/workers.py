@@ -52,12 +52,17 @@ class Workers(Generic[P, R]):
     """So many processes that do ``work``. A context manager: when it is left they are gone, whatever they were at.
 
     Portions and results travel by pickle. Nothing of a worker shows outside but its results and its errors.
+    Raises SessionctlError where the system has no room for so many.
     """
 
     def __init__(self, work: Work[P, R], count: int) -> None:
         self._workers: list[_Worker] = []
-        for _ in range(count):
-            self._workers.append(_Worker(work, self._workers))
+        try:
+            for _ in range(count):
+                self._workers.append(_Worker(work, self._workers))
+        except OSError as error:
+            self.__exit__(error)
+            raise SessionctlError(f"no process can be started: {(error.strerror or str(error)).lower()}") from error
 
     def each(self, portions: Iterable[P]) -> Iterator[tuple[P, Iterator[R]]]:
         """Each portion with its results as they come; those not read are passed over when the next one is asked for.
