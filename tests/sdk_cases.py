@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from mysql_tables import create_mysql_tables
+from printed_schema import apply_printed
 from servers import mysql_connect, postgres_connect
 
 from sessionctl.core.address import StoreAddress, parse_address
@@ -311,8 +312,14 @@ class PostgresCase(ServerCase):
     _stamp_form = "(?::timestamptz AT TIME ZONE current_setting('TimeZone'))"
     _schema = "'public'"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, printed: bool = False) -> None:
         super().__init__(url, "asyncpg")
+        self._printed = printed
+
+    def _create_tables(self) -> bool:
+        if self._printed:
+            apply_printed("postgresql", self.url)
+        return not self._printed
 
     def _connect(self) -> Any:
         return postgres_connect(self.url)
@@ -326,12 +333,16 @@ class MariadbCase(ServerCase):
     longest_id = 250
 
     def __init__(self, url: str, distinct: Collection[str], **variant: Any) -> None:
+        """On the tables that sessionctl prints; with a ``variant``, on some made by hand."""
         super().__init__(url, "aiomysql")
         self.distinct = distinct
         self._variant = variant
 
     def _create_tables(self) -> bool:
-        create_mysql_tables(self.url, **self._variant)
+        if self._variant:
+            create_mysql_tables(self.url, **self._variant)
+        else:
+            apply_printed("mysql", self.url)
         return False
 
     def _connect(self) -> Any:
@@ -374,10 +385,15 @@ CASES = [
     CaseMaker("sqlite-sqlalchemy", _sqlite("SQLAlchemySession")),
     CaseMaker("sqlite-advanced", _sqlite("AdvancedSQLiteSession")),
     CaseMaker("postgresql", lambda request: PostgresCase(request.getfixturevalue("postgres_url"))),
-    CaseMaker("mariadb", _mariadb(("case",), collation="utf8mb4_bin")),
+    CaseMaker("mariadb", _mariadb(("case",))),
     CaseMaker("mariadb-no-fk", _mariadb((), foreign_key=None, time_type="DATETIME")),
 ]
 """A new backend adds one line here."""
+
+POSTGRES_PRINTED = CaseMaker(
+    "postgresql-printed", lambda request: PostgresCase(request.getfixturevalue("postgres_url"), printed=True)
+)
+"""On the tables that sessionctl prints, as those of the case ``mariadb`` are."""
 
 
 @contextlib.contextmanager

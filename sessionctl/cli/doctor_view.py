@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sessionctl.cli.output import Output
@@ -31,12 +31,16 @@ def classes_help() -> str:
 
 def diagnosed_json(part: Diagnosed) -> dict[str, Any]:
     """The record of one store."""
-    return {"store": part.store, "sessions": part.sessions, "findings": [_finding_json(each) for each in part.findings]}
+    return {"store": part.store, "sessions": part.sessions, "findings": findings_json(part.findings)}
 
 
 def two_stores_json(places: Places) -> list[dict[str, Any]]:
     """What several stores together show."""
-    return [_finding_json(each) for each in places.findings()]
+    return findings_json(places.findings())
+
+
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    return [_finding_json(each) for each in findings]
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:
@@ -56,12 +60,16 @@ def show_diagnosed(out: Output, parts: Sequence[Diagnosed], places: Places) -> N
         if number:
             out.line()
         out.line(f"{part.store}: {count(part.sessions, 'session')} read")
-        if not part.findings:
-            out.line("  ✓ nothing found")
-        for finding in part.findings:
-            _show(out, finding)
+        show_findings(out, part.findings)
     for finding in places.findings():
         out.line()
+        _show(out, finding)
+
+
+def show_findings(out: Output, findings: Sequence[Finding]) -> None:
+    if not findings:
+        out.line("  ✓ nothing found")
+    for finding in findings:
         _show(out, finding)
 
 

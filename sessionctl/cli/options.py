@@ -55,4 +55,11 @@ HoldForOpt = Annotated[
         help="Hold what is put back for DUR, so that the next policy run leaves it; 0 for none.",
     ),
 ]  # fmt: skip
+IdPrefixOpt = Annotated[
+    str,
+    typer.Option(
+        "--id-prefix", metavar="TEXT", show_default=False,
+        help="Comes before every id in the target; {stem} is the name of the source's file without its ending.",
+    ),
+]  # fmt: skip
 NullOpt = Annotated[bool, typer.Option("--null", help="Names are separated by NUL, in -o name and --ids-from.")]

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from sessionctl.cli.context import current
 from sessionctl.cli.output import Output
-from sessionctl.core.plan import PlanHeader
 from sessionctl.core.units import format_duration, format_size
 from sessionctl.operations.progress import Progress
 
@@ -18,19 +17,19 @@ _BAR_EVERY_S = 0.1
 
 
 @contextmanager
-def progress_of(out: Output, header: PlanHeader) -> Iterator[Callable[[Progress], None]]:
+def progress_of(out: Output, command: str) -> Iterator[Callable[[Progress], None]]:
     """An observer for ``apply_plan``."""
     if current().quiet:
         yield lambda _: None
     elif out.err.is_terminal:
-        with _bar(out, header) as observe:
+        with _bar(out, command) as observe:
             yield observe
     else:
         yield _now_and_then(_LINE_EVERY_S, lambda progress: out.note(_line(progress)), at_once=False)
 
 
 @contextmanager
-def _bar(out: Output, header: PlanHeader) -> Iterator[Callable[[Progress], None]]:
+def _bar(out: Output, command: str) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
@@ -41,7 +40,7 @@ def _bar(out: Output, header: PlanHeader) -> Iterator[Callable[[Progress], None]
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Bar(*columns, console=out.err, transient=True, refresh_per_second=4) as bar:
-        task = bar.add_task(header.command, total=1.0, text="")
+        task = bar.add_task(command, total=1.0, text="")
         yield _now_and_then(
             _BAR_EVERY_S,
             lambda progress: bar.update(task, completed=progress.share, text=_text(progress)),

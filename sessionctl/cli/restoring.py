@@ -207,7 +207,7 @@ class _Work:
         terms = Terms(
             guard=Guard(min_idle=self.errand.safety.min_idle, named=named), limits=self.limits, named=named, stop=stop
         )
-        with progress_of(self.out, plan.header) as observe:
+        with progress_of(self.out, plan.header.command) as observe:
             return work_off(self.store, plan, terms, ledger=ledger, run=run, pulse=pulse, cover=cover, observe=observe)
 
     def _report(self, stopped: Stopped) -> int:

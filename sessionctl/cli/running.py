@@ -282,7 +282,7 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
             from sessionctl.operations.condensing import condensation_of
 
             condensation = stack.enter_context(condensation_of(store, header.condensing, job.safety.min_idle))
-        observe = stack.enter_context(progress_of(out, header))
+        observe = stack.enter_context(progress_of(out, header.command))
         return apply_plan(
             store, planned.plan, terms, ledger=ledger, run=run, cover=cover, condensation=condensation,
             observe=observe,

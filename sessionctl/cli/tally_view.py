@@ -11,7 +11,7 @@ from sessionctl.cli.plan_view import totals_text
 from sessionctl.operations.put_back import Case, Tally
 
 _NAMED = 10
-_WORDS = {
+WORDS = {
     Case.BACK: "put back",
     Case.FRONT: "in front",
     Case.ALREADY: "there now",
@@ -19,14 +19,17 @@ _WORDS = {
     Case.GONE: "gone",
     Case.KEPT: "not taken",
     Case.UNFIT: "failed",
+    Case.STALE: "outdated",
 }
 
 
-def show_tally(out: Output, tally: Tally, console: Console, why: Mapping[Case, str]) -> None:
+def show_tally(
+    out: Output, tally: Tally, console: Console, why: Mapping[Case, str], words: Mapping[Case, str] = WORDS
+) -> None:
     """One line a case that there is, with the reason for it, and the first that were refused."""
     for case, totals in tally.by_case.items():
         if totals.sessions or case is Case.BACK:
             reason = f" ({why[case]})" if case in why else ""
-            out.line(f"  {_WORDS[case]:<11} {totals_text(totals)}{reason}", console=console)
+            out.line(f"  {words[case]:<11} {totals_text(totals)}{reason}", console=console)
     for session_id in tally.refused[:_NAMED]:
         out.line(f"              {session_id}", console=console)

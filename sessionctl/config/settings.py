@@ -83,6 +83,13 @@ class Settings:
         chosen, origin = self._chosen(names)
         return tuple(self._address(value, origin) for value in dict.fromkeys(chosen))
 
+    def to_be_made(self, name: str, origin: str) -> StoreAddress:
+        """The store meant by ``name``, as in ``resolve``; a path of nothing is that of a file still to be made."""
+        try:
+            return self._address(name, origin)
+        except StoreMissing:
+            return StoreAddress(scheme="sqlite", path=expand(name, self.env), origin=origin)
+
     def configured(self, name: str, origin: str = "--store", *, with_password: bool = True) -> StoreAddress:
         """The store of this name. Raises UsageError where a URL or password that the file refers to is not there.
 

@@ -48,7 +48,14 @@ _OF_STORES: Mapping[str, tuple[Severity, str]] = {
     "large_log": (_WARNING, "a write-ahead log that does not get smaller: a reader or a crash holds it"),
     "free_pages": (_NOTE, "space inside the file that deletions left, and that only a vacuum gives back"),
     "open_permissions": (_NOTE, "everybody on the machine may read the file"),
+    "required_column": (_ERROR, "a column that the SDK does not know and that has no default: every append fails"),
+    "missing_default": (_ERROR, "the SDK leaves this stamp to the database, which has no default for it"),
+    "keys_not_given": (_ERROR, "the SDK leaves the keys of items to the database, which gives none"),
+    "moving_stamp": (_WARNING, "a stamp that the server sets anew when its row changes: ages and orders are off"),
+    "narrow_ids": (_WARNING, "a longer session id fails or is cut off, and is then another session's"),
     "text_cap": (_WARNING, "the column of items holds 64 KiB at most: a larger item fails or is cut off"),
+    "no_foreign_key": (_NOTE, "no foreign key: items of a session that is deleted by others stay behind"),
+    "no_cascade": (_NOTE, "a foreign key that does not cascade: others cannot delete a session that has items"),
     "case_insensitive_ids": (
         _WARNING,
         "ids that differ in case only are one session, read by both agents",
@@ -74,6 +81,15 @@ CLASSES: Mapping[str, FindingClass] = MappingProxyType(
     }
 )
 """Every class by its name."""
+
+OF_SCHEMA = frozenset(
+    {
+        "required_column", "missing_default", "keys_not_given", "moving_stamp", "narrow_ids", "text_cap",
+        "no_foreign_key", "no_cascade", "missing_index", "legacy_index", "case_insensitive_ids", "int4_ids",
+        "mixed_layouts", "unknown_layout", "foreign_rows", "local_times",
+    }
+)  # fmt: skip
+"""Those that tell how tables differ from what the SDK expects of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,18 @@ class Cursor:
     id: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What ids and texts a store can hold; None where there is no limit.
+
+    ``longest_id`` in characters, ``longest_text`` in octets. ``takes_nul``: a text may have a NUL in it.
+    """
+
+    longest_id: int | None = None
+    longest_text: int | None = None
+    takes_nul: bool = True
+
+
 class Recheck(StrEnum):
     """How firmly a store ties the last look at a session to its change."""
 

@@ -76,7 +76,7 @@ def diagnose(store: Store, selector: Selector, note: Callable[[SessionRef], None
         seen.add(ref.id, diagnosis.found())
     label = shlex.quote(store.address.label)
     own = (_with_fix(finding, label) for finding in store.findings(selector.resolve(now)))
-    found = [*seen.findings(label), *_of_any_store(store), *own]
+    found = [*seen.findings(label), *of_any_store(store), *own]
     return Diagnosed(store=str(store.address), sessions=seen.sessions, findings=tuple(sorted(found, key=gravest_first)))
 
 
@@ -106,7 +106,7 @@ def _with_fix(finding: Finding, label: str) -> Finding:
     return replace(finding, fix=f"sessionctl purge --empty -s {label}") if finding.kind == "empty_session" else finding
 
 
-def _of_any_store(store: Store) -> Iterator[Finding]:
+def of_any_store(store: Store) -> Iterator[Finding]:
     """What every kind of store tells of itself; a check is a line or a function."""
     info, census = store.info(), store.census(store.now() + AHEAD_BY)
     if census.ahead:

@@ -45,6 +45,7 @@ class Case(StrEnum):
     GONE = "its session is gone"
     REFUSED = "refused"
     UNFIT = "cannot be stored there"
+    STALE = "was put there before, and changed since where it came from"
 
     @property
     def is_writing(self) -> bool:

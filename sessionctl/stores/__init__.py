@@ -42,10 +42,14 @@ def open_store(address: StoreAddress) -> Store:
 def create_store(address: StoreAddress, *, bare: bool = False) -> Store:
     """Make the SDK's tables at ``address`` where they are missing (``Store.create``), and open it.
 
-    Raises as ``open_store``; what is there and is no SDK store is left as it is.
+    ``bare`` tables lack what ``complete_store`` adds. What is there and is no SDK store is left as it is.
+    Raises as ``open_store``.
     """
     with _driver_named(address):
-        adapter(address.scheme).create(address, bare=bare)
+        made_of = adapter(address.scheme)
+        made_of.create(address)
+        if not bare:
+            made_of.complete(address)
     return open_store(address)
 
 

@@ -2,17 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Table, text
 
 from sessionctl.core.finding import Finding
-from sessionctl.stores._mysql_preflight import quoted_table, remedy
-from sessionctl.stores._sql_findings import has_local_times, of_tables
-from sessionctl.stores._sql_layout import Layout
+from sessionctl.stores._drift import LiveColumn
+from sessionctl.stores._mysql_preflight import quoted_name, quoted_table, remedy
+from sessionctl.stores._sql_findings import has_local_times, of_columns, of_tables
+from sessionctl.stores._sql_layout import ColumnFacts, Layout, TableFacts
+from sessionctl.stores._sql_values import chunked
 
+_WEIGHED = 200
+"""Ids in one statement."""
 _SHORT_TEXTS = frozenset({"tinytext", "text", "varchar", "char"})
 _OFF_UTC = text("SELECT timestampdiff(MINUTE, utc_timestamp(), now()) <> 0 AS off, @@session.time_zone AS zone")
+
+_COLUMNS = text("""
+    SELECT column_name AS name, is_nullable = 'YES' AS nullable, extra,
+           coalesce(column_default, 'NULL') <> 'NULL' OR extra LIKE '%auto_increment%'
+               OR extra LIKE '%GENERATED%' AS filled,
+           CASE WHEN data_type IN ('varchar', 'char') THEN character_maximum_length END AS length
+    FROM information_schema.columns
+    WHERE table_schema = coalesce(:schema, database()) AND table_name = :name ORDER BY ordinal_position
+""")
+_LEADING = text("""
+    SELECT 1 FROM information_schema.statistics
+    WHERE table_schema = coalesce(:schema, database()) AND table_name = :name AND seq_in_index = 1
+      AND column_name = :column
+""")
+
+
+def activity_index(connection: Connection, layout: Layout) -> str | None:
+    """The statement for an index on the time of last activity, None where there is one."""
+    table = layout.sessions
+    wanted = {"schema": table.schema, "name": table.name, "column": "updated_at"}
+    if connection.execute(_LEADING, wanted).first():
+        return None
+    name = quoted_name(f"idx_{table.name}_updated")
+    return f"ALTER TABLE {quoted_table(table)} ADD INDEX {name} (updated_at), ALGORITHM=INPLACE, LOCK=NONE"
+
+
+def id_keys(connection: Connection, column: ColumnFacts, ids: Sequence[str]) -> list[Any]:
+    """What ``column`` tells ids apart by: equal for those that its collation takes for the same."""
+    collation = column.collation or "utf8mb4_bin"
+    ignores_blanks = "nopad" not in collation and "_0900_" not in collation
+    bare = [each.rstrip(" ") if ignores_blanks else each for each in ids]
+    if collation.endswith("bin"):
+        return list(bare)
+    weight = f"SELECT HEX(WEIGHT_STRING(CONVERT(%s USING {column.charset}) COLLATE {collation}))"
+    found: list[Any] = []
+    for some in chunked(bare, _WEIGHED):
+        together = " UNION ALL ".join([weight] * len(some))
+        found += [row[0] for row in connection.exec_driver_sql(together, tuple(some))]
+    return found
+
+
+def live_columns(connection: Connection, table: TableFacts) -> Iterator[LiveColumn]:
+    """The columns of ``table`` as the catalog has them."""
+    for row in connection.execute(_COLUMNS, {"schema": table.schema, "name": table.name}):
+        yield LiveColumn(
+            name=row.name,
+            nullable=bool(row.nullable),
+            filled=bool(row.filled),
+            length=row.length,
+            moves="on update" in (row.extra or "").lower(),
+        )
 
 
 def findings(connection: Connection, layout: Layout, messages: Table) -> Iterator[Finding]:
@@ -21,6 +77,7 @@ def findings(connection: Connection, layout: Layout, messages: Table) -> Iterato
     if not layout.indexed:
         detail = f"table {layout.messages.shown}; made beside writers"
         yield Finding(kind="missing_index", detail=detail, fix=remedy(connection, layout))
+    yield from of_columns(layout, live_columns(connection, layout.sessions), live_columns(connection, layout.messages))
     larger_keys = f"ALTER TABLE {table} MODIFY id BIGINT NOT NULL AUTO_INCREMENT"
     yield from of_tables(connection, layout, messages, fix_keys=larger_keys)
     texts = layout.messages.columns["message_data"]

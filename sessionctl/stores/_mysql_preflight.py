@@ -142,7 +142,7 @@ def remedy(connection: Connection, layout: Layout) -> str:
 
 def quoted_table(table: TableFacts) -> str:
     """The table as statements name it."""
-    return ".".join(_quoted(part) for part in (table.schema, table.name) if part)
+    return ".".join(quoted_name(part) for part in (table.schema, table.name) if part)
 
 
 def _remedy(messages: TableFacts, indexes: Sequence[_Index], *, mariadb: bool) -> str:
@@ -150,15 +150,16 @@ def _remedy(messages: TableFacts, indexes: Sequence[_Index], *, mariadb: bool) -
     table = quoted_table(messages)
     hidden = _serving(indexes, "session_id", hidden=True)
     if hidden:
-        return f"ALTER TABLE {table} ALTER INDEX {_quoted(hidden)} {'NOT IGNORED' if mariadb else 'VISIBLE'}"
+        return f"ALTER TABLE {table} ALTER INDEX {quoted_name(hidden)} {'NOT IGNORED' if mariadb else 'VISIBLE'}"
     name = f"idx_{messages.name}_session_time"
-    called = "" if any(index.name == name for index in indexes) else f"{_quoted(name)} "
+    called = "" if any(index.name == name for index in indexes) else f"{quoted_name(name)} "
     prefix = "(190)" if messages.columns["session_id"].type in _PREFIXED else ""
     columns = f"session_id{prefix}, created_at"
     return f"ALTER TABLE {table} ADD INDEX {called}({columns}), ALGORITHM=INPLACE, LOCK=NONE"
 
 
-def _quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """A SQL identifier of exactly this name."""
     return "`" + name.replace("`", "``") + "`"
 
 

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, literal_column, select
 
 from sessionctl.core.finding import Finding
 from sessionctl.core.selector import Query
+from sessionctl.stores._drift import LiveColumn, drift
 from sessionctl.stores._findings import LAST_INT4, near_the_end, of_rows, rows_given_back
-from sessionctl.stores._sql import SqlReader
 from sessionctl.stores._sql_layout import Clock, Layout
+from sessionctl.stores._sql_room import SqlRoom
 
 
-class SqlFindings(SqlReader):
+class SqlFindings(SqlRoom):
     """The findings of a store behind SQLAlchemy."""
 
     @abstractmethod
     def _own_findings(self, connection: Connection) -> Iterator[Finding]:
         """What this engine's catalog and settings tell."""
+
+    @abstractmethod
+    def _activity_index(self, connection: Connection) -> str | None:
+        """``activity_index`` by this engine's catalog."""
+
+    def activity_index(self) -> str | None:
+        with self._reading() as connection:
+            return self._activity_index(connection)
+
+    def make_index(self, statement: str) -> None:
+        self._refuse_if_frozen()
+        with self._translated(), self._engine.connect() as connection:
+            # PostgreSQL makes indexes beside writers outside of transactions only.
+            self._make(connection.execution_options(isolation_level="AUTOCOMMIT"), statement)
 
     def findings(self, query: Query) -> Iterator[Finding]:
         with self._reading() as connection:
@@ -41,6 +56,16 @@ def of_tables(connection: Connection, layout: Layout, messages: Table, *, fix_ke
         if near_the_end(newest):
             detail = f"{newest:,} of {LAST_INT4:,}; the table is rewritten, and all wait for it"
             yield Finding(kind="int4_ids", count=newest, detail=detail, fix=fix_keys)
+
+
+def of_columns(layout: Layout, sessions: Iterable[LiveColumn], messages: Iterable[LiveColumn]) -> Iterator[Finding]:
+    """How the tables differ from the SDK's own."""
+    names = (layout.sessions.shown, layout.messages.shown)
+    yield from drift(list(sessions), list(messages), names)
+    if not layout.refers:
+        yield Finding(kind="no_foreign_key", detail=f"table {layout.messages.shown}")
+    elif not layout.cascades:
+        yield Finding(kind="no_cascade", detail=f"table {layout.messages.shown}")
 
 
 def of_rows_of_tables(

@@ -68,7 +68,7 @@ class SqliteFile:
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
         self._log = LogMover(Path(f"{self._real}-wal"), lambda: self._connect("mode=rw"))
-        self._others_seen = False
+        self.others_seen = False
         self._data_version: int | None = None
         self._pools: list[ThreadPoolExecutor] = []
         self._closed = False
@@ -174,7 +174,7 @@ class SqliteFile:
             committed = time.monotonic()
             spent.delete += committed - committing
             if self._wal_mode:
-                self._log.committed(connection.total_changes - changes, alone=not self._others_seen)
+                self._log.committed(connection.total_changes - changes, alone=not self.others_seen)
             spent.tidy += time.monotonic() - committed
 
     def _others_are_there(self, connection: sqlite3.Connection) -> bool:
@@ -183,8 +183,8 @@ class SqliteFile:
         Those who wait for the lock cannot be seen, only that they got it (SQLite: PRAGMA data_version).
         """
         before, self._data_version = self._data_version, connection.execute("PRAGMA data_version").fetchone()[0]
-        self._others_seen |= before is not None and before != self._data_version
-        return self._others_seen
+        self.others_seen |= before is not None and before != self._data_version
+        return self.others_seen
 
     @property
     def has_log(self) -> bool:
@@ -312,7 +312,7 @@ class SqliteFile:
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
             # Whoever closes a file last takes its log away: where none stands, nobody else has it open.
-            self._others_seen = not self._wal_mode or self._wal_size() is not None
+            self.others_seen = not self._wal_mode or self._wal_size() is not None
             self._writer = self._open("mode=rw")
             # A commit in a WAL needs no sync to be whole after a power cut, only to be there; the checkpoint syncs.
             self._writer.execute(f"PRAGMA synchronous = {'NORMAL' if self._wal_mode else 'FULL'}")

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from sessionctl.core.finding import Finding
 from sessionctl.core.units import format_size
+from sessionctl.stores._drift import LiveColumn, drift
 from sessionctl.stores._findings import of_rows, rows_given_back
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import SqliteLayout, index_columns, index_ddl, quoted
 from sessionctl.stores._sqlite_values import text
+from sessionctl.stores.schema import schema_of
 
 _LARGE_LOG = 64 * 2**20
 _MUCH_FREE, _FREE_SHARE = 16 * 2**20, 0.25
@@ -46,6 +48,8 @@ _OF_ROWS = (
 def findings(file: SqliteFile, layout: SqliteLayout, *, whole: bool) -> Iterator[Finding]:
     """``whole``: those too that cost a pass over the rows."""
     yield from _indexes(file, layout)
+    sessions, messages = layout.sessions, layout.messages
+    yield from drift(_columns(file, sessions), _columns(file, messages), (sessions, messages))
     yield from _space(file)
     yield from _permissions(file.path)
     if whole:
@@ -69,11 +73,27 @@ def _indexes(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
         yield Finding(kind="missing_index", detail=detail, fix=index_ddl(layout, table))
     by_id, by_time = f"idx_{table}_session_id", f"idx_{table}_session_time"
     if columns.get(by_id) == ("session_id", "created_at"):
-        made_anew = f"CREATE INDEX {quoted(by_id)} ON {quoted(table)} (session_id, id)"
+        made_anew = schema_of("sqlite", {"messages_table": table}).index
         fix = f"BEGIN IMMEDIATE; DROP INDEX {quoted(by_id)}; {made_anew}; COMMIT"
         yield Finding(kind="legacy_index", detail=f"{by_id}; writers wait while it is made anew", fix=fix)
     if by_id in columns and by_time in columns:
         yield Finding(kind="mixed_layouts", detail=f"SQLiteSession made {by_id}, SQLAlchemySession {by_time}")
+
+
+def activity_index(file: SqliteFile, layout: SqliteLayout) -> str | None:
+    """The statement for an index on the time of last activity, None where there is one."""
+    table = layout.sessions
+    if any(columns[:1] == ("updated_at",) for columns in index_columns(file, table).values()):
+        return None
+    return f"CREATE INDEX {quoted(f'idx_{table}_updated')} ON {quoted(table)} (updated_at)"
+
+
+def _columns(file: SqliteFile, table: str) -> list[LiveColumn]:
+    """SQLite heeds no lengths, and a key of type INTEGER is given by itself."""
+    return [
+        LiveColumn(name=name, nullable=not required, filled=default is not None or (key and kind.upper() == "INTEGER"))
+        for _, name, kind, required, default, key in file.rows(f"PRAGMA table_info({quoted(table)})")
+    ]
 
 
 def _space(file: SqliteFile) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from sessionctl.core.model import Effect, Hazard
 from sessionctl.errors import StoreNotUnderstood
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores.layout import MESSAGES, MESSAGES_COLUMNS, SESSIONS, SESSIONS_COLUMNS, describe_missing
+from sessionctl.stores.schema import schema_of
 
 ADVANCED = {
     "message_structure": {
@@ -56,10 +57,9 @@ def quoted(name: str) -> str:
 
 def index_ddl(layout: SqliteLayout, table: str) -> str:
     """The statement for the index that the SDK would have made with ``table``."""
-    name, columns = f"idx_{table}_session_id", "session_id, id"
-    if layout.flavour == "SQLAlchemySession":
-        name, columns = f"idx_{table}_session_time", "session_id, created_at"
-    return f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({columns})"
+    if layout.flavour != "SQLAlchemySession":
+        return schema_of("sqlite", {"messages_table": table}).index
+    return f"CREATE INDEX {quoted(f'idx_{table}_session_time')} ON {quoted(table)} (session_id, created_at)"
 
 
 def index_columns(file: SqliteFile, table: str) -> dict[str, tuple[str, ...]]:

@@ -43,6 +43,7 @@ from sessionctl.core.model import (
     Put,
     RecordedUsage,
     Rewrite,
+    Room,
     SessionRef,
     Spent,
     StoreInfo,
@@ -66,6 +67,9 @@ class Store(ABC):
 
     capabilities: ClassVar[Capabilities]
     address: StoreAddress
+    only_filler: bool = False
+    """Nobody but its user puts anything into this store's tables, which were made bare: ``put`` need not look for
+    items without a session, which takes the index that is not there yet."""
 
     @cached_property
     def spent(self) -> Spent:
@@ -73,10 +77,10 @@ class Store(ABC):
         return Spent()
 
     @classmethod
-    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:  # noqa: ARG003
+    def create(cls, address: StoreAddress) -> None:
         """Make the SDK's tables at ``address``, those of them that are missing, as its session class has them.
 
-        ``bare``: without the index and the foreign key that ``complete`` adds, which is faster once the rows
+        Bare: without the index and the foreign key that ``complete`` adds, which is faster once the rows
         are in; until then nobody else should use them. A SQLite file that is missing is made (0600), a database
         never. Raises Unsupported where this kind of store cannot.
         """
@@ -84,7 +88,7 @@ class Store(ABC):
 
     @classmethod
     def complete(cls, address: StoreAddress) -> None:
-        """Add what ``create`` left out for ``bare`` tables. Idempotent."""
+        """Add what ``create`` left out. Idempotent."""
         raise Unsupported(f"the tables of {address} cannot be completed by sessionctl")
 
     @abstractmethod
@@ -225,6 +229,27 @@ class Store(ABC):
         """
         raise Unsupported(f"sessions cannot be put into {self.address} yet")
 
+    def room(self) -> Room:
+        """What ids and texts this store can hold."""
+        return Room()
+
+    def is_possible(self, session_id: str) -> bool:  # noqa: ARG002
+        """Can a session have this id at all, as far as its characters go?"""
+        return True
+
+    def id_keys(self, session_ids: Sequence[str]) -> Sequence[Any]:
+        """What this store tells ids apart by, one for each: where two are equal, it takes the ids for the same."""
+        return session_ids
+
+    def outsized(self, room: Room) -> Iterator[tuple[str, str]]:
+        """(session id, why) of sessions with a text that has no room there, in one pass over all items."""
+        for ref in self.sessions(Query(), order=Order.PHYSICAL):
+            for item in self.items(ref.id):
+                if room.longest_text is not None and item.size > room.longest_text:
+                    yield ref.id, f"an item of {item.size:,} octets"
+                elif not room.takes_nul and "\0" in item.text:
+                    yield ref.id, "an item with a NUL in it"
+
     def holds(self) -> Iterator[Hold]:
         """All holds kept beside this store, those that are over perhaps too; none where there never was one.
 
@@ -262,6 +287,20 @@ class Store(ABC):
         Only for a ``query`` of everything is looked for what costs a pass over the rows.
         """
         return iter(())
+
+    def activity_index(self) -> str | None:
+        """The statement for an index on the time of last activity, None where one begins with it.
+
+        The SDK makes none; it saves a pass over the sessions, and costs each append a little.
+        """
+        raise Unsupported(f"{self.address} has no indexes")
+
+    def make_index(self, statement: str) -> None:  # noqa: ARG002
+        """Run such a statement, or one by which a finding about an index is mended, beside writers.
+
+        Raises StoreBusy, and nothing was changed, where they would have to wait for longer than they do.
+        """
+        raise Unsupported(f"{self.address} has no indexes")
 
     @abstractmethod
     def preflight(self, query: Query, planned: Totals) -> Preflight:

@@ -9,10 +9,10 @@ index serves, and compare octets on top where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     BIGINT,
@@ -49,24 +49,23 @@ from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
-from sessionctl.stores._mysql_findings import findings
+from sessionctl.stores._drift import LiveColumn
+from sessionctl.stores._mysql_findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_findings import SqlFindings
-from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores._sql_layout import Clock, TableFacts
 from sessionctl.stores._sql_schema import complete, create
 from sessionctl.stores.holds_table import TABLE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SLACK = Decimal(3 * 3600)
-"""Where clocks are set back, a local time stands for two instants at most so far apart."""
+_SLACK = Decimal(3 * 3600)  # where clocks are set back, a local time stands for two instants at most so far apart
 _FIRST, _LAST = "1970-01-02", "2038-01-18"
 """Outside of these the server's own arithmetic on Unix time gives NULL or 0."""
 _LAST_EPOCH = Decimal(2147385600)
-_STREAM_WRITE_TIMEOUT_S = 3600
-"""How long the server waits for a stream's reader; its own default of a minute is short for a slow one."""
+_STREAM_WRITE_TIMEOUT_S = 3600  # of a stream's reader; the server's own minute is short for a slow one
 _READING = (
     # MariaDB does not see that a session's columns follow from its primary key.
     "SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')",
@@ -92,6 +91,8 @@ class Adapter(SqlFindings, SqlStore):
         pace=Pace(first=20_000, largest=2000, hold_s=0.4, gap_s=0.0, least=20_000),
     )
 
+    _octets_of_type: ClassVar[Mapping[str, int]] = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215}
+
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
         settings = {"net_write_timeout": _STREAM_WRITE_TIMEOUT_S} | ({"time_zone": zone} if zone else {})
@@ -107,16 +108,13 @@ class Adapter(SqlFindings, SqlStore):
             raise
 
     @classmethod
-    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
+    def create(cls, address: StoreAddress) -> None:
         create(make_engine(address, {}), address, "mysql", find_table, translate)
-        if not bare:
-            cls.complete(address)
 
     @classmethod
     def complete(cls, address: StoreAddress) -> None:
-        # To check the key the server would write the table anew.
-        engine = make_engine(address, {"foreign_key_checks": 0})
-        complete(engine, address, "mysql", lambda db: read_layout(db, address), translate)
+        unchecked = make_engine(address, {"foreign_key_checks": 0})  # or the server writes the table anew
+        complete(unchecked, address, "mysql", lambda db: read_layout(db, address), translate)
 
     def _look_at_server(self, connection: Connection) -> None:
         version = connection.dialect.server_version_info or ()
@@ -255,6 +253,16 @@ class Adapter(SqlFindings, SqlStore):
             cursor.connection = None
             cursor._result.unbuffered_active = False  # noqa: SLF001
         connection.invalidate()
+
+    def id_keys(self, session_ids: Sequence[str]) -> Sequence[Any]:
+        with self._reading() as db:
+            return id_keys(db, self._layout.messages.columns["session_id"], session_ids)
+
+    def _live_columns(self, connection: Connection, table: TableFacts) -> Iterable[LiveColumn]:
+        return live_columns(connection, table)
+
+    def _activity_index(self, connection: Connection) -> str | None:
+        return activity_index(connection, self._layout)
 
     def _own_findings(self, connection: Connection) -> Iterator[Finding]:
         return findings(connection, self._layout, self._messages)

@@ -7,7 +7,7 @@ connections around between transactions does no harm. Reads run in READ ONLY tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -45,7 +45,8 @@ from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
-from sessionctl.stores._postgresql_findings import findings
+from sessionctl.stores._drift import LiveColumn
+from sessionctl.stores._postgresql_findings import activity_index, findings, live_columns
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
@@ -53,7 +54,7 @@ from sessionctl.stores._postgresql_rewrite import take_items
 from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_findings import SqlFindings
-from sessionctl.stores._sql_layout import Clock
+from sessionctl.stores._sql_layout import Clock, TableFacts
 from sessionctl.stores._sql_schema import complete, create
 from sessionctl.stores.holds_table import TABLE
 
@@ -105,6 +106,9 @@ class Adapter(SqlFindings, SqlStore):
     _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
 
+    _longest_id: ClassVar[int | None] = 2600
+    _takes_nul: ClassVar[bool] = False
+
     _newest_key = 0
     """The newest key of an item that the sequence is known to have given."""
 
@@ -129,10 +133,8 @@ class Adapter(SqlFindings, SqlStore):
             raise
 
     @classmethod
-    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
+    def create(cls, address: StoreAddress) -> None:
         create(make_engine(address), address, "postgresql", find_table, translate)
-        if not bare:
-            cls.complete(address)
 
     @classmethod
     def complete(cls, address: StoreAddress) -> None:
@@ -223,6 +225,12 @@ class Adapter(SqlFindings, SqlStore):
         values = self._item_values(lambda name: given.c[name], exact=exact)
         found = select(*values.values()).order_by(given.c.place)
         connection.execute(insert(self._messages).from_select(list(values), found))
+
+    def _live_columns(self, connection: Connection, table: TableFacts) -> Iterable[LiveColumn]:
+        return live_columns(connection, table)
+
+    def _activity_index(self, connection: Connection) -> str | None:
+        return activity_index(connection, self._layout)
 
     def _own_findings(self, connection: Connection) -> Iterator[Finding]:
         return findings(connection, self._layout, self._messages, self.address.options.get("timezone"))

@@ -69,7 +69,8 @@ CREATE TABLE {{messages}} (
     _POSTGRESQL[3],
 )
 _STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL, "mysql": _MYSQL}
-DIALECTS = tuple(_STATEMENTS)
+LONGEST_IDS = {"mysql": 255, "mariadb": 255, "postgresql": 2600}
+"""Characters of a session id that these tables, or their indexes, take at most; by scheme of the address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

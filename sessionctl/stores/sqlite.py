@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.finding import Finding
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
     Capabilities,
@@ -49,14 +48,13 @@ from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
-from sessionctl.stores._sqlite_findings import findings
-from sessionctl.stores._sqlite_holds import HoldsInFile, held_among
+from sessionctl.stores._sqlite_holds import held_among
 from sessionctl.stores._sqlite_items import items_sql, octets_sql, ordered
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
-from sessionctl.stores._sqlite_schema import complete, create
+from sessionctl.stores._sqlite_schema import SchemaInFile
 from sessionctl.stores._sqlite_structure import STRUCTURE, only_main, recorded_usage, taken
 from sessionctl.stores._sqlite_values import (
     among,
@@ -86,7 +84,7 @@ _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
-class Adapter(HoldsInFile):
+class Adapter(SchemaInFile):
     """A SQLite file as a store."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -111,14 +109,6 @@ class Adapter(HoldsInFile):
             raise
         self._sessions, self._messages = quoted(self._layout.sessions), quoted(self._layout.messages)
         self._recent = RecentlyDeleted()
-
-    @classmethod
-    def create(cls, address: StoreAddress, *, bare: bool = False) -> None:
-        create(address, bare=bare)
-
-    @classmethod
-    def complete(cls, address: StoreAddress) -> None:
-        complete(address)
 
     def now(self) -> datetime:
         return known(self._file.row(_NOW)[0])
@@ -218,9 +208,6 @@ class Adapter(HoldsInFile):
         sql, params = self._rows_of(query, ids, Order.PHYSICAL, None, None, want, whole=whole)
         looking = (sql, [*params, 0, 0] if whole else params)
         return preflight(self._file, self._layout, looking, planned, named=not whole)
-
-    def findings(self, query: Query) -> Iterator[Finding]:
-        return findings(self._file, self._layout, whole=query == Query())
 
     def recorded_usage(self, session_id: str | None = None) -> RecordedUsage | None:
         return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None

@@ -29,6 +29,8 @@ live      the same deletion while the SDK appends in another process, to session
 export    all items as JSON Lines, whole programs and files, beside sqlite3's ``.dump`` (plain, and both compressed),
           psql's ``\\copy`` and mariadb-dump; and the memory of all its processes together
 restore   an archive of the whole store into empty tables of PostgreSQL, beside a raw COPY of the same rows
+migrate   a SQLite store of as many sessions into PostgreSQL, beside a COPY of its rows written by hand: into tables
+          that it makes, with the index after the rows on both sides, and into tables that are there
 archived  whole runs of ``purge --archive`` of the older half, beside the same without an archive
 
 Stores are generated anew (``generator.py``), one for each engine, and each purge has a fresh copy. PostgreSQL and

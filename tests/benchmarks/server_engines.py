@@ -104,10 +104,16 @@ class Postgresql(Server):
         return ["psql", "-q", self.url, "-c", r"\copy agent_messages TO STDOUT"]
 
     @contextmanager
-    def empty(self) -> Iterator[StoreAddress]:
-        """The same tables in a database of their own, without a row."""
+    def nothing(self) -> Iterator[str]:
+        """A database without tables."""
         with fresh_postgres(self._admin_url) as url:
             self._inutc(url)
+            yield url
+
+    @contextmanager
+    def empty(self) -> Iterator[StoreAddress]:
+        """The same tables in a database of their own, without a row."""
+        with self.nothing() as url:
             asyncio.run(self._create_tables(url))
             yield parse_address(url)
 

@@ -26,6 +26,7 @@ from benchmarks.measures import (
     listing,
     live,
     memory,
+    migrating,
     purge,
     restoring,
     startup,
@@ -208,11 +209,12 @@ def test_exports_are_measured_beside_the_engines_own_dumps(engine: Engine, tmp_p
     assert not any(tmp_path.glob("*export*"))
 
 
-def test_archived_purges_and_restores_are_measured(engine: Engine, tmp_path: Path) -> None:
+def test_archived_purges_restores_and_migrations_are_measured(engine: Engine, tmp_path: Path) -> None:
     before = engine.left(engine.address)
     figures = list(archived.figures(engine, tmp_path, 1))
     if isinstance(engine, Postgresql):
         figures += restoring.figures(engine, tmp_path, 1)
+        figures += migrating.figures(Sqlite(SCALE, tmp_path), engine, tmp_path, 1)
     _are_sane(figures)
     assert all(figure.target for figure in figures)
     assert engine.left(engine.address) == before

@@ -265,7 +265,7 @@ def test_sessions_of_the_future_and_tables_of_others(tmp_path: Path) -> None:
 def test_mariadb_tables_made_by_hand(mysql_url: str) -> None:
     create_mysql_tables(mysql_url, text_type="TEXT", collation="utf8mb4_general_ci", foreign_key=None, index=False)
     findings = found("-s", mysql_url)
-    assert set(findings) == {"text_cap", "case_insensitive_ids", "missing_index"}
+    assert set(findings) == {"text_cap", "case_insensitive_ids", "missing_index", "no_foreign_key"}
     with closing(mysql_connect(mysql_url)) as connection, connection.cursor() as cursor:
         for kind in findings:
             for statement in findings[kind]["fix"].split("; "):

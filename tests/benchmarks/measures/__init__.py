@@ -15,6 +15,7 @@ from benchmarks.measures import (
     listing,
     live,
     memory,
+    migrating,
     purge,
     restoring,
     startup,
@@ -22,10 +23,11 @@ from benchmarks.measures import (
     validating,
 )
 from benchmarks.server_engines import Postgresql
+from benchmarks.sqlite_engine import Sqlite
 from sdk_process import sdk_process
 
 MEASURES: tuple[str, ...] = (
-    "startup", "validate", "list", "stats", "memory", "purge", "live", "export", "restore", "archived",
+    "startup", "validate", "list", "stats", "memory", "purge", "live", "export", "restore", "archived", "migrate",
 )  # fmt: skip
 
 
@@ -65,5 +67,7 @@ def _of_files(engine: Engine, wanted: Sequence[str], rounds: int, place: Path) -
         yield from exporting.figures(engine, place, rounds)
     if "restore" in wanted and isinstance(engine, Postgresql):
         yield from restoring.figures(engine, place, rounds)
+    if "migrate" in wanted and isinstance(engine, Postgresql):
+        yield from migrating.figures(Sqlite(engine.generated.scale, place), engine, place, rounds)
     if "archived" in wanted:
         yield from archived.figures(engine, place, rounds)

@@ -1,0 +1,76 @@
+"""Copy a store into another one, beside its agents, and catch up with them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sessionctl.cli import options as opt
+from sessionctl.cli.bounding import bounded
+from sessionctl.cli.output import Form, Output
+from sessionctl.cli.safeguarding import Consent, consenting
+from sessionctl.core.limits import Limits
+
+COPY = "Copying"
+
+
+@bounded
+@consenting(dry_run="Say what would be copied, and what has no place there, and stop.")
+def command(
+    *,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A store, or a fleet of files.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The store it goes into.")],
+    create_tables: Annotated[
+        bool, typer.Option("--create-tables", help="Make the SDK's tables there if they are missing.")
+    ] = False,
+    id_prefix: opt.IdPrefixOpt = "",
+    follow_up: Annotated[
+        int,
+        typer.Option(
+            "--follow-up",
+            min=0,
+            metavar="N",
+            rich_help_panel=COPY,
+            help="Passes after the first, until one finds nothing changed.",
+        ),
+    ] = 3,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            rich_help_panel=COPY,
+            show_default="2; 1 into SQLite",
+            help="Threads that copy, each with its own connections.",
+        ),
+    ] = None,
+    skip_misfits: Annotated[
+        bool, typer.Option("--skip-misfits", rich_help_panel=COPY, help="Leave out what has no place there.")
+    ] = False,
+    limits: Limits,
+    consent: Consent,
+    output: opt.OutputOpt = Form.TABLE,
+) -> None:
+    """Copy a store into another, with ids, order and times, as the target's SDK class would have written it.
+
+    The source is never changed, and its agents may go on: what changes in it meanwhile is caught up with in further \
+passes. Ids that the target takes for the same, ids and texts that it cannot hold are found before the first write. \
+A session that is there with the same items, or was only appended to since, counts as there already; one with other \
+items is left alone. A run that was cut off at any moment is run again and goes on.
+
+    When it says that everything is in place: stop the writers, run it once more, compare, and switch.
+
+    sessionctl migrate conversations.db postgresql://app@db/agents --create-tables --dry-run
+
+    sessionctl migrate 'tenants/*.db' postgresql://app@db/agents --id-prefix '{stem}:' --yes
+    """  # fmt: skip
+    from sessionctl.cli.migrating import Errand, migrate
+
+    out = Output(output, allowed=(Form.TABLE, Form.JSON))
+    errand = Errand(
+        source=source, target=target, prefix=id_prefix, create_tables=create_tables, skip_misfits=skip_misfits,
+        follow_up=follow_up, jobs=jobs, limits=limits, consent=consent,
+    )  # fmt: skip
+    raise typer.Exit(migrate(errand, out))

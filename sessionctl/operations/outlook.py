@@ -1,0 +1,77 @@
+"""What a migration would come to, as far as lists of sessions tell; no item is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sessionctl.core.model import Order, Want
+from sessionctl.core.plan import Totals
+from sessionctl.core.selector import Query
+from sessionctl.errors import StoreNotUnderstood
+from sessionctl.operations.fitting import Misfit, Unmade, misfits
+from sessionctl.operations.migration_record import MigrationRecord
+from sessionctl.operations.routes import Route
+from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+
+
+@dataclass(slots=True, kw_only=True)
+class Outlook:
+    """``in_place``: copied before and unchanged since; ``there``: sessions that the target has under these ids.
+
+    Octets are not known beforehand: that would take a pass over all items.
+    """
+
+    makes_tables: bool = False
+    matched: Totals = field(default_factory=Totals)
+    in_place: int = 0
+    there: int = 0
+    holds: int = 0
+    misfits: list[Misfit] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Sessions that are to be copied, or compared with what is there."""
+        return self.matched.sessions - self.in_place
+
+
+def usable(ways: Sequence[Route]) -> tuple[list[Route], int]:
+    """Those whose source is a store of the SDK, and how many others there are in a fleet.
+
+    A source that is not part of a fleet raises what is wrong with it.
+    """
+    found, skipped = [], 0
+    for route in ways:
+        try:
+            open_store(route.source).close()
+        except StoreNotUnderstood:
+            if len(ways) == 1:
+                raise
+            skipped += 1
+        else:
+            found.append(route)
+    return found, skipped
+
+
+def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -> Outlook:
+    """``target`` is None where its tables are still to be made."""
+    outlook = Outlook(makes_tables=target is None)
+    ids_there = {hash(ref.id) for ref in target.sessions(Query(), order=Order.PHYSICAL)} if target else set()
+    for route in ways:
+        with open_store(route.source) as source:
+            now = source.now()
+            outlook.holds += sum(hold.lasts(now) for hold in source.holds())
+            for version, session_id, items in _listed(source):
+                there = route.id_there(session_id)
+                outlook.matched = outlook.matched.plus(items, 0)
+                known = record.find([there]).get(there)
+                outlook.in_place += known is not None and known.version == version
+                outlook.there += hash(there) in ids_there
+    outlook.misfits = list(misfits(ways, target or Unmade(ways[0].target.scheme)))
+    return outlook
+
+
+def _listed(source: Store) -> Iterator[tuple[str | None, str, int]]:
+    for ref in source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION):
+        yield ref.version, ref.id, ref.items or 0

@@ -1,0 +1,114 @@
+"""migrate beside live writers on its source, and killed again and again: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from operating import COMMAND, in_process, write_sessions
+from sdk_process import SdkProcess
+from servers import postgres_execute
+
+from sessionctl.testing.case import turn
+
+WRITERS = 4
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSIONCTL_STATE_DIR", str(tmp_path / "state"))
+
+
+def crowd(path: Path, sessions: int) -> list[str]:
+    """A store of so many sessions of a turn each."""
+    ids = [f"s{number:04}" for number in range(sessions)]
+    write_sessions(path, {ids[0]: turn(1)})
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for session_id in ids[1:]:
+            connection.execute("INSERT INTO agent_sessions (session_id) VALUES (?)", (session_id,))
+            connection.execute(
+                "INSERT INTO agent_messages (session_id, message_data, created_at) "
+                "SELECT ?, message_data, created_at FROM agent_messages WHERE session_id = 's0000' ORDER BY id",
+                (session_id,),
+            )
+    return ids
+
+
+def started(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_four_writers_on_the_source_lose_nothing(
+    tmp_path: Path, postgres_url: str, sdk_processes: Callable[[], SdkProcess]
+) -> None:
+    source = tmp_path / "source.db"
+    ids = crowd(source, 600)
+    shares = [ids[number : 60 * WRITERS : WRITERS] for number in range(WRITERS)]  # a session has one writer at a time
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                sdk_processes().running(str(source), share, at_random=True, think_s=0.01, kind="SQLiteSession", seed=1)
+            )
+            for share in shares
+        ]
+        for writer in writers:
+            writer.wait_appends(2)
+        slowly = ["--rate", "500", "--batch-size", "25", "--create-tables", "--yes", "-o", "json"]
+        began = time.time()
+        process = started("migrate", source, postgres_url, *slowly)
+        out, err = process.communicate(timeout=60)
+        ended = time.time()
+        for writer in writers:
+            writer.wait_appends(2)
+    report = json.loads(out)
+    assert process.returncode in (0, 3), err.decode()
+    assert report["stopped"] == "done"
+    assert report["passes"] > 1
+    for writer in writers:
+        assert not writer.errors
+        assert sum(began < append.at < ended for append in writer.appends) > 5
+    last = in_process("migrate", source, postgres_url, "--yes", "-o", "json")
+    assert (last.status, last.json["clean"]) == (0, True), last.said
+    assert in_process("compare", source, postgres_url).status == 0
+    stored = postgres_execute(
+        postgres_url, "SELECT session_id, message_data FROM agent_messages ORDER BY session_id, created_at, id"
+    )
+    found: dict[str, list[object]] = {}
+    for session_id, text in stored:
+        found.setdefault(session_id, []).append(json.loads(text))
+    for writer in writers:
+        for session_id, items in writer.acknowledged.items():
+            assert found[session_id] == [*turn(1), *items]
+    with closing(sqlite3.connect(source)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_killed_at_random_and_run_again_it_is_the_same(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = tmp_path / "source.db"
+    crowd(source, 300)
+    place = str(tmp_path / "target.db") if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    chance, reached = random.Random(7), []
+    for _ in range(3):
+        process = started("migrate", source, place, "--create-tables", "--yes", "--batch-size", "10", "--rate", "250")
+        time.sleep(chance.uniform(0.6, 1.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        done = in_process("compare", source, place, "-o", "json")
+        reached.append(done.json["sessions"]["target"] if done.status == 6 else 0)
+    done = in_process("migrate", source, place, "--create-tables", "--yes", "-o", "json")
+    assert (done.status, done.json["clean"]) == (0, True), done.said
+    assert 0 < reached[-1] < 300, reached
+    assert in_process("compare", source, place).status == 0
+    assert in_process("schema", "check", "-s", place).status == 0
