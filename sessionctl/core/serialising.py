@@ -11,12 +11,15 @@ import json
 import re
 from enum import Enum
 
+import msgspec
+
 _SHAPES = 4096
 """Shapes of items remembered; there are few, until something in them is numbered."""
 _ODD_ESCAPE = re.compile(
     r"\\(?![ntrbf]|u(?:00[01][0-9a-f]|[1-9a-f][0-9a-f]{3}|0[1-9a-f][0-9a-f]{2}|00[89a-f][0-9a-f]))"
 )
 """Of an ASCII text without escaped quotes and backslashes: what json.dumps would not write so."""
+_CHECKED = msgspec.json.Decoder(msgspec.Raw).decode
 _SHORT = ("\\n", "\\t", "\\r", "\\b", "\\f")
 
 
@@ -45,8 +48,7 @@ class Serialiser:
 
     def __call__(self, text: str) -> str:
         """``text`` in the style, or as it is."""
-        # Printable: without the control characters that no JSON text has in its strings.
-        quick = self._by_shape(text) if text.isascii() and text.isprintable() else None
+        quick = self._by_shape(text) if text.isascii() and _is_json(text) else None
         return self._anew(text) if quick is None else quick
 
     def _by_shape(self, text: str) -> str | None:
@@ -92,6 +94,15 @@ class Serialiser:
     def _anew(self, text: str) -> str:
         parsed = _parsed(text)
         return text if parsed is None else _dumped(parsed[0], self._style)
+
+
+def _is_json(text: str) -> bool:
+    """Without NaN and the like, which only Python takes for numbers."""
+    try:
+        _CHECKED(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _parsed(text: str) -> tuple[object] | None:
