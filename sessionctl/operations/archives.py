@@ -10,6 +10,7 @@ from sessionctl.archive.format import Header
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.archive.segments import segments
+from sessionctl.core.address import parse_address
 from sessionctl.core.model import Item, SessionRef
 from sessionctl.core.record import StoredItem, WholeSession
 from sessionctl.core.units import parse_time
@@ -17,6 +18,7 @@ from sessionctl.errors import (
     SessionNotFound,
     UsageError,
 )
+from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.inspect import Inspection, Part
 
 
@@ -33,11 +35,20 @@ def inspect_archived(address: str, session_id: str, part: Part) -> Iterator[tupl
     Raises SessionNotFound, UsageError where several files have it, and what ``ArchiveReader`` raises.
     """
     with ArchiveReader(_holder(segments(address), address, session_id)) as reader:
-        for whole in reader.sessions(lambda session: session.id == session_id):
+        for found in reader.sessions(lambda session: session.id == session_id):
+            whole = _with_texts(found)
             items = map(_item, whole.items)
             yield reader.header, Inspection(reference(whole), items, part)
             return
     raise SessionNotFound(f"no session {session_id!r} in {address}")
+
+
+def _with_texts(whole: WholeSession) -> WholeSession:
+    """The session as it is, or with the texts out of the target of a rotation."""
+    if whole.session.elsewhere is None:
+        return whole
+    [[(session, items)]] = made_whole([[(whole.session, tuple(whole.items))]], parse_address)
+    return WholeSession(session, items)
 
 
 def _holder(found: Sequence[Place], address: str, session_id: str) -> Place:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
+from typing import Self
 
 from sessionctl.core.record import SessionRecord, StoredItem, digest_of
 from sessionctl.errors import ArchiveDamaged
@@ -13,29 +15,50 @@ from sessionctl.operations.put_back import Whole
 from sessionctl.operations.targets import AddressOf, read_target
 from sessionctl.stores.base import Store
 
+_OPEN = 32
+"""Targets at once; compressed ones lie unpacked in the place for temporary files meanwhile."""
+
 
 def made_whole(
     portions: Iterable[list[Whole]], address_of: AddressOf, *, but: Collection[str] = ()
 ) -> Iterator[list[Whole]]:
-    """The same sessions with all their texts. Targets are open meanwhile, and compressed ones unpacked once.
+    """The same sessions with all their texts.
 
     Nothing is read for those of the ids ``but``, which stay as they are.
     Raises ArchiveMissing for a target that is gone, ArchiveDamaged for a session that is not there as it was put.
     """
-    with ExitStack() as stack:
-        stores: dict[str, Store] = {}
-
-        def store_of(recorded: str) -> Store:
-            if recorded not in stores:
-                stores[recorded] = read_target(recorded, address_of, stack)
-            return stores[recorded]
-
+    with _Opened(address_of) as opened:
         for some in portions:
             yield [
                 found
                 for recorded, those in groupby(some, lambda whole: _store_of(whole[0], but))
-                for found in (_filled(store_of(recorded), list(those)) if recorded else those)
+                for found in (_filled(opened.store(recorded), list(those)) if recorded else those)
             ]
+
+
+class _Opened:
+    """Targets that were read last, and will be read again soon."""
+
+    def __init__(self, address_of: AddressOf) -> None:
+        self._address_of = address_of
+        self._stores: OrderedDict[str, tuple[Store, ExitStack]] = OrderedDict()
+
+    def store(self, recorded: str) -> Store:
+        if recorded not in self._stores:
+            while len(self._stores) >= _OPEN:
+                self._stores.popitem(last=False)[1][1].close()
+            with ExitStack() as stack:
+                store = read_target(recorded, self._address_of, stack)
+                self._stores[recorded] = store, stack.pop_all()
+        self._stores.move_to_end(recorded)
+        return self._stores[recorded][0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._stores:
+            self._stores.popitem()[1][1].close()
 
 
 def _store_of(record: SessionRecord, but: Collection[str]) -> str:

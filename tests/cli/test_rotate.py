@@ -116,6 +116,8 @@ def test_the_report_and_the_ledger_say_where_they_are(store: Path, cold: Path, t
     for at in MONTHS:
         assert f"target     sqlite:///{cold / month(at)}.db: 2 sessions" in shown
     assert in_process("runs", "list", "--id", "b:1", "-o", "name").text.split() == [report["run_id"]]
+    shown = in_process("archive", "show", cold / ".sessionctl", "b:1", "--raw").text
+    assert in_process("inspect", "-s", cold / f"{month(MONTHS[1])}.db", "b:1", "--raw").text == shown
     again = moved("-s", store, "--by", "month", "--into", template)
     assert again["matched"]["sessions"] == 0
 
