@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -44,6 +45,7 @@ from sessionctl.errors import (
     ArchiveUnavailable,
     LedgerUnavailable,
     SessionctlError,
+    StoreBusy,
     StoreUnavailable,
 )
 from sessionctl.ledger import new_run
@@ -122,7 +124,7 @@ class RotatedWorld(World):
         for run in self.ledger.runs():
             for segment in self.ledger.segments(run.run_id):
                 with suppress(ArchiveMissing):
-                    found |= made(f"{run.archive}/{segment.name}")
+                    found |= patiently(lambda file=f"{run.archive}/{segment.name}": made(file))
         return found
 
     def moved(self) -> dict[str, list[str]]:
@@ -150,6 +152,15 @@ def made(file: str) -> frozenset[tuple[Any, ...]]:
     """(id, items…) of a receipt and its targets together."""
     some = made_whole(portions(place(file)), parse_address)
     return frozenset((record.id, *items) for whole in some for record, items in whole)
+
+
+def patiently(look: Callable[[], frozenset[tuple[Any, ...]]]) -> frozenset[tuple[Any, ...]]:
+    """The target is looked at while the next segment is put into it; a look that fails must not fail the deletion."""
+    while True:
+        try:
+            return look()
+        except StoreBusy:
+            time.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)
