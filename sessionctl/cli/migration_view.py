@@ -45,6 +45,8 @@ def show_cut_over(out: Output, done: CutOver, title: str) -> None:
     """What was done, and whether the source may be left."""
     out.line(title)
     show_tally(out, done.tally, out.console, _WHY, WORDS | {Case.BACK: "copied"})
+    if done.in_place:
+        out.line(f"  in place    {count(done.in_place, 'session')}, as they were copied before")
     if done.replaced:
         out.line(f"  replaced    {count(done.replaced, 'session')} (changed in the source meanwhile)")
     if done.deleted:

@@ -16,7 +16,7 @@ from sessionctl.core.model import Order, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import StoredItem, WholeSession, instant
 from sessionctl.core.selector import Query
-from sessionctl.core.serialising import Serialiser, Style
+from sessionctl.core.serialising import Style, styled
 from sessionctl.operations.restore import on_main_branch
 from sessionctl.operations.routes import Route
 from sessionctl.stores import open_store
@@ -59,13 +59,12 @@ def compare(ways: Sequence[Route], observe: Callable[[Comparison], None] = lambd
     prefixes: others are of other migrations.
     """
     found, listed = Comparison(), set[int]()
-    digest = _Digest()
     with open_store(ways[0].target) as target:
         for route in ways:
             with open_store(route.source) as source:
                 for ids in _portions(source):
                     listed.update(hash(route.id_there(each)) for each in ids)
-                    found.source += _compare_some(route, source, target, ids, digest, found)
+                    found.source += _compare_some(route, source, target, ids, found)
                     observe(found)
         prefixes = tuple(route.prefix for route in ways)
         for ref in target.sessions(Query(), order=Order.PHYSICAL, want=Want.COUNT):
@@ -89,11 +88,9 @@ def _portions(source: Store) -> Iterator[list[str]]:
         yield some
 
 
-def _compare_some(
-    route: Route, source: Store, target: Store, ids: Sequence[str], digest: _Digest, found: Comparison
-) -> Totals:
-    mine = {route.id_there(whole.session.id): digest.of(whole) for whole in source.whole(ids)}
-    theirs = {whole.session.id: digest.of(whole) for whole in target.whole(list(mine))}
+def _compare_some(route: Route, source: Store, target: Store, ids: Sequence[str], found: Comparison) -> Totals:
+    mine = {route.id_there(whole.session.id): _told(whole) for whole in source.whole(ids)}
+    theirs = {whole.session.id: _told(whole) for whole in target.whole(list(mine))}
     totals = Totals()
     for session_id, one in mine.items():
         totals = totals.plus(one.items, 0)
@@ -116,25 +113,21 @@ class _Told:
     times: tuple[datetime | None, datetime | None]
 
 
-class _Digest:
-    """Digests of sessions, over items in one style."""
+def _told(whole: WholeSession) -> _Told:
+    stamps = whole.session.stamps
+    items = on_main_branch(whole.session, tuple(whole.items))
+    times = instant(stamps.created, stamps.created_at), instant(stamps.updated, stamps.updated_at)
+    return _Told(len(items), _digest(items), times)
 
-    def __init__(self) -> None:
-        self._canonical = Serialiser(Style.COMPACT)
 
-    def of(self, whole: WholeSession) -> _Told:
-        stamps = whole.session.stamps
-        items = on_main_branch(whole.session, tuple(whole.items))
-        times = instant(stamps.created, stamps.created_at), instant(stamps.updated, stamps.updated_at)
-        return _Told(len(items), self._texts(items), times)
-
-    def _texts(self, items: Iterable[StoredItem]) -> bytes:
-        written = hashlib.sha256()
-        for item in items:
-            octets = self._canonical(item.text).encode("utf-8", "surrogateescape")
-            written.update(b"%d:" % len(octets))
-            written.update(octets)
-        return written.digest()
+def _digest(items: Iterable[StoredItem]) -> bytes:
+    """Over the texts in one style."""
+    written = hashlib.sha256()
+    for item in items:
+        octets = styled(item.text, Style.COMPACT).encode("utf-8", "surrogateescape")
+        written.update(b"%d:" % len(octets))
+        written.update(octets)
+    return written.digest()
 
 
 def _are_same(mine: Sequence[datetime | None], theirs: Sequence[datetime | None]) -> bool:

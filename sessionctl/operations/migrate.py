@@ -24,7 +24,7 @@ from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem, instant
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query
-from sessionctl.core.serialising import Serialiser, style_of
+from sessionctl.core.serialising import style_of, styled
 from sessionctl.operations.migration_record import Entry, MigrationRecord
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, put_patiently
 from sessionctl.operations.restore import on_main_branch
@@ -68,7 +68,7 @@ class Copier:
         self._target.only_filler = bare
         flavours = self._source.info().flavour, self._target.info().flavour
         self._is_branched = flavours == (_ADVANCED, _ADVANCED)
-        self._serialised = Serialiser(style_of(flavours[1]))
+        self._style = style_of(flavours[1])
         self._trouble = Trouble()
 
     def close(self) -> None:
@@ -100,10 +100,10 @@ class Copier:
 
     def _translated(self, session: SessionRecord, items: Iterable[StoredItem]) -> Whole:
         """As the target's class would have written it, under its id there."""
-        kept, written = self._visible(session, items), self._serialised
+        kept, style = self._visible(session, items), self._style
         return (
             replace(session, id=self._route.id_there(session.id)),
-            tuple(StoredItem(key, stored_at, at, written(text)) for key, stored_at, at, text in kept),
+            tuple([StoredItem(key, stored_at, at, styled(text, style)) for key, stored_at, at, text in kept]),
         )
 
     def _visible(self, session: SessionRecord, items: Iterable[StoredItem]) -> tuple[StoredItem, ...]:
