@@ -25,7 +25,6 @@ from sessionctl.errors import GuardRefused, SessionctlError, StoreMissing, Store
 from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.cut_over import CutOver, Journey, carry_holds
 from sessionctl.operations.execute import Terms, work_off
-from sessionctl.operations.fitting import misfits
 from sessionctl.operations.migrate import Migration
 from sessionctl.operations.migration_record import MigrationRecord
 from sessionctl.operations.outlook import Outlook, look, usable
@@ -180,11 +179,7 @@ class _Work:
     def _make_tables(self) -> None:
         """Bare, for a quick load; and what it owes them is known before they are there."""
         self.record.set_bare(True)
-        with create_store(self.target, bare=True) as target:
-            found = list(misfits(self.ways, target))
-        if found and not self.errand.skip_misfits:
-            self.outlook.misfits = found
-            raise GuardRefused(self._refusal() or "", hint="--skip-misfits leaves them out")
+        create_store(self.target, bare=True).close()
 
     def _title(self) -> str:
         return f"migration of {self._source} into {self.target} (from {self.target.origin})"

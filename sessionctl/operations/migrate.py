@@ -32,7 +32,7 @@ from sessionctl.operations.routes import Route
 from sessionctl.operations.stop import Stop
 from sessionctl.stores import open_store
 
-_SESSIONS, _ITEMS, _BYTES = 500, 5000, 4 * 2**20
+_SESSIONS, _ITEMS, _BYTES = 1000, 20_000, 16 * 2**20
 """Of one transaction, at most; one larger session goes alone."""
 _ADVANCED = "AdvancedSQLiteSession"
 
@@ -258,8 +258,9 @@ def _entry_of(route: Route, placing: Placing, version: str) -> Entry:
 
 
 def _batches(refs: Iterable[SessionRef], limits: Limits) -> Iterator[list[SessionRef]]:
-    """Portions for one transaction, as far as numbers of items tell."""
-    most = min(_SESSIONS, *(n for n in (limits.batch_size, limits.max_sessions) if n is not None), _SESSIONS)
+    """Portions for one transaction, as far as numbers of items tell; of a second's work where there is a rate."""
+    rate = None if limits.rate is None else max(1, round(limits.rate))
+    most = min(n for n in (_SESSIONS, limits.batch_size, limits.max_sessions, rate) if n is not None)
     some: list[SessionRef] = []
     items = 0
     for ref in refs:

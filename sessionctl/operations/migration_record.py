@@ -66,8 +66,13 @@ class MigrationRecord:
     def find(self, ids: Iterable[str]) -> dict[str, Entry]:
         """The entries of these ids, as far as there are any."""
         with self._disk():
+            if self._is_empty():
+                return {}
             found = (self._db.execute("SELECT * FROM put WHERE id = ?", (_key(each),)).fetchone() for each in ids)
             return {entry.id: entry for entry in map(_entry, filter(None, found))}
+
+    def _is_empty(self) -> bool:
+        return self._db.execute("SELECT 1 FROM put LIMIT 1").fetchone() is None
 
     def entries(self) -> Iterator[Entry]:
         """All of them."""

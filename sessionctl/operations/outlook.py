@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from sessionctl.core.model import Order, Want
+from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreNotUnderstood
@@ -14,6 +15,8 @@ from sessionctl.operations.migration_record import MigrationRecord
 from sessionctl.operations.routes import Route
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
+
+_TOGETHER = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,16 +65,25 @@ def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -
         with open_store(route.source) as source:
             now = source.now()
             outlook.holds += sum(hold.lasts(now) for hold in source.holds())
-            for version, session_id, items in _listed(source):
-                there = route.id_there(session_id)
-                outlook.matched = outlook.matched.plus(items, 0)
-                known = record.find([there]).get(there)
-                outlook.in_place += known is not None and known.version == version
-                outlook.there += hash(there) in ids_there
+            for refs in _portions(source):
+                _count(outlook, route, refs, record, ids_there)
     outlook.misfits = list(misfits(ways, target or Unmade(ways[0].target.scheme)))
     return outlook
 
 
-def _listed(source: Store) -> Iterator[tuple[str | None, str, int]]:
-    for ref in source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION):
-        yield ref.version, ref.id, ref.items or 0
+def _count(
+    outlook: Outlook, route: Route, refs: Sequence[SessionRef], record: MigrationRecord, ids_there: set[int]
+) -> None:
+    there = [route.id_there(ref.id) for ref in refs]
+    known = record.find(there)
+    outlook.matched += Totals(sessions=len(refs), items=sum(ref.items or 0 for ref in refs))
+    outlook.there += sum(hash(name) in ids_there for name in there)
+    outlook.in_place += sum(
+        name in known and known[name].version == ref.version for name, ref in zip(there, refs, strict=True)
+    )
+
+
+def _portions(source: Store) -> Iterator[list[SessionRef]]:
+    refs = source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION)
+    while some := list(islice(refs, _TOGETHER)):
+        yield some
