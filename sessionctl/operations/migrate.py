@@ -36,8 +36,8 @@ _SESSIONS, _ITEMS, _BYTES = 1000, 20_000, 16 * 2**20
 """Of one transaction, at most; one larger session goes alone."""
 _ADVANCED = "AdvancedSQLiteSession"
 
-Copied = list[tuple[Placing, str]]
-"""What became of sessions, each with its version in the source."""
+Copied = list[tuple[Case, Entry]]
+"""What became of sessions, as they were read."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,9 @@ class Copier:
         for portion in self._portions(ids):
             versions = {session.id: session.version for session, _ in portion}
             placed = put_patiently(self._target, portion, self._as_absent, self._trouble, self._stop, again=self._look)
-            became += [(placing, versions[placing.session.id]) for placing in placed]
+            became += [
+                (placing.case, _entry_of(self._route, placing, versions[placing.session.id])) for placing in placed
+            ]
         return became
 
     def _portions(self, ids: Sequence[str]) -> Iterator[list[Whole]]:
@@ -179,8 +181,8 @@ class Migration:
             ids = [each for each in here if each is not None]
             with _Crew(self, route, Stop()) as crew:
                 for start in range(0, len(ids), _SESSIONS):
-                    crew.take(ids[start : start + _SESSIONS], partial(self._count, route, found))
-                crew.finish(partial(self._count, route, found))
+                    crew.take(ids[start : start + _SESSIONS], partial(self._count, found))
+                crew.finish(partial(self._count, found))
         return found
 
     def _route(self, route: Route, found: PassTally, listed: set[int], present: set[int]) -> None:
@@ -200,30 +202,28 @@ class Migration:
                 found.in_place += len(refs) - len(wanted)
                 if wanted and not self._collect(crew, wanted, found):
                     break
-            crew.finish(partial(self._count, route, found))
+            crew.finish(partial(self._count, found))
 
     def _collect(self, crew: _Crew, ids: Sequence[str], found: PassTally) -> bool:
         """Hand ``ids`` to the crew and count what it has done; False where the run must end."""
         if ended := self._must_end():
             found.stopped = ended
             return False
-        crew.take(ids, partial(self._count, crew.route, found))
+        crew.take(ids, partial(self._count, found))
         self._pace()
         return True
 
-    def _count(self, route: Route, found: PassTally, became: Copied) -> None:
-        entries = []
-        for placing, version in became:
-            if placing.case is Case.STALE:
-                found.stale.append(_entry_of(route, placing, version))
+    def _count(self, found: PassTally, became: Copied) -> None:
+        for case, entry in became:
+            totals = Totals(sessions=1, items=entry.items, bytes=entry.bytes)
+            if case is Case.STALE:
+                found.stale.append(entry)
             else:
-                found.tally.count(placing)
-            if placing.case in (Case.BACK, Case.ALREADY):
-                entries.append(_entry_of(route, placing, version))
-            if placing.case is Case.BACK:
-                self.copied += placing.totals
+                found.tally.add(entry.id, case, totals)
+            if case is Case.BACK:
+                self.copied += totals
         with self.lock:
-            self.record.note(entries)
+            self.record.note(entry for case, entry in became if case in (Case.BACK, Case.ALREADY))
         self.observe(self.copied)
 
     def _must_end(self) -> Stopped | None:

@@ -100,11 +100,15 @@ class Tally:
         return sum((totals for case, totals in self.by_case.items() if case is not Case.KEPT), Totals())
 
     def count(self, placing: Placing) -> None:
-        self.by_case[placing.case] += placing.totals
+        self.add(placing.session.id, placing.case, placing.totals)
         if placing.case.is_writing:
             self.left_out += placing.left_out
-        if placing.case in (Case.REFUSED, Case.GONE, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
-            self.refused.append(placing.session.id)
+
+    def add(self, session_id: str, case: Case, totals: Totals) -> None:
+        """One session of these totals."""
+        self.by_case[case] += totals
+        if case in (Case.REFUSED, Case.GONE, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
+            self.refused.append(session_id)
 
 
 Look = Callable[[Sequence[Whole]], list[Placing]]
