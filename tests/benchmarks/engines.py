@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from benchmarks.figures import seconds
 from benchmarks.generator import Generated, Scale
 from benchmarks.shapes import Shape
+from benchmarks.trims import Trim
 
 from sessionctl.core.address import StoreAddress
 
@@ -30,6 +31,7 @@ class Engine(ABC):
     name: str
     octet_length = "octet_length"
     shapes: ClassVar[Mapping[str, Shape]]
+    trims: ClassVar[Mapping[str, Trim]]
 
     def __init__(self, scale: Scale, *, compact: bool) -> None:
         self.generated = Generated(scale, datetime.now(UTC), compact=compact)

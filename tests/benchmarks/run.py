@@ -23,6 +23,8 @@ purge     deletion of the older half (the plan timed apart), beside the best sin
           (two rounds), beside the SDK's ``clear_session`` with a new object each, sampled on 1,000 sessions and scaled
           up, and on MariaDB beside pt-archiver (``apt-get install percona-toolkit``): at its best, and plain, sampled
           on the items of 1,000 sessions
+trim      whole runs of ``trim --max-items 20`` of every session, beside raw SQL that deletes the same rows (try
+          ``--sessions 10000 --items 200``), and their peak of memory beside that on a tenth of the sessions
 live      the same deletion while the SDK appends in another process, to sessions of its own, with 10 ms of rest in
           between: its speed beside the raw statement on a store where nobody writes; how long the appends take beside
           how long they take while the store is idle; their errors; the largest log seen

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import shapes
+from benchmarks import shapes, trims
 from benchmarks.engines import CHUNK, Engine, utc
 from benchmarks.generator import Scale
 from mysql_tables import create_mysql_tables
@@ -60,6 +60,7 @@ class Postgresql(Server):
 
     name = "postgresql"
     shapes = shapes.POSTGRESQL
+    trims = trims.POSTGRESQL
     driver = "asyncpg"
 
     def __init__(self, scale: Scale, admin_url: str, stack: ExitStack) -> None:
@@ -164,6 +165,7 @@ class Mariadb(Server):
 
     name = "mariadb"
     shapes = shapes.MARIADB
+    trims = trims.MARIADB
     driver = "aiomysql"
 
     def __init__(self, scale: Scale, admin_url: str, stack: ExitStack) -> None:

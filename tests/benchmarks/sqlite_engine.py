@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks import shapes
+from benchmarks import shapes, trims
 from benchmarks.engines import CHUNK, NEWEST, Engine, utc
 from benchmarks.generator import Scale
 
@@ -25,6 +25,7 @@ class Sqlite(Engine):
 
     name = "sqlite"
     shapes = shapes.SQLITE
+    trims = trims.SQLITE
     octet_length = "length"  # as the issue has it; counting characters costs what counting octets does
 
     def __init__(self, scale: Scale, directory: Path) -> None:

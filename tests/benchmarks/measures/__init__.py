@@ -20,6 +20,7 @@ from benchmarks.measures import (
     restoring,
     startup,
     stats,
+    trimming,
     validating,
 )
 from benchmarks.server_engines import Postgresql
@@ -27,7 +28,8 @@ from benchmarks.sqlite_engine import Sqlite
 from sdk_process import sdk_process
 
 MEASURES: tuple[str, ...] = (
-    "startup", "validate", "list", "stats", "memory", "purge", "live", "export", "restore", "archived", "migrate",
+    "startup", "validate", "list", "stats", "memory", "purge", "trim", "live", "export", "restore", "archived",
+    "migrate",
 )  # fmt: skip
 
 
@@ -55,6 +57,10 @@ def figures_of(
             yield from memory.of_purge(many, few, place, rounds)
         if "purge" in wanted:
             yield from purge.figures(engine, place, rounds)
+        if "trim" in wanted:
+            yield from trimming.figures(engine, place, rounds)
+            tenth = another(Scale(sessions=max(1, scale.sessions // 10), items=scale.items))
+            yield from trimming.memory(engine, tenth, place, rounds)
         if "live" in wanted:
             with sdk_process() as writer:
                 yield from live.figures(engine, writer, place, rounds)
