@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from sessionctl.core.record import SessionRecord, StoredItem
 
+COMPACTION = "compaction"
+"""A word that the stored text of every compaction item contains."""
+
 
 class Want(Flag):
     """What a listing must fetch beyond the session row itself; each bit costs work over the items."""
@@ -21,6 +24,8 @@ class Want(Flag):
     """``items`` and ``bytes``; every item's row is read."""
     VERSION = auto()
     """``version``, ``items`` and ``newest_item_at``."""
+    COMPACTED = auto()
+    """``compacted``; every item's text is looked into."""
 
 
 class Order(Enum):
@@ -39,7 +44,8 @@ class SessionRef:
     ``updated_at`` is the time of the last append by the store's clock (every SDK release sets it on
     ``add_items``, none on ``pop_item``); None where the store does not say, and then no time selector
     matches. ``bytes`` is the sum of octets of the stored texts. ``version`` is opaque and differs after
-    any append, pop or removal; a text that sessionctl replaced does not show in it.
+    any append, pop or removal; a text that sessionctl replaced does not show in it. ``compacted``: there may
+    be a compaction item.
     """
 
     id: str
@@ -49,6 +55,7 @@ class SessionRef:
     bytes: int | None = None
     newest_item_at: datetime | None = None
     version: str | None = None
+    compacted: bool | None = None
 
     @property
     def last_activity(self) -> datetime | None:

@@ -12,7 +12,7 @@ Pure decisions over items that somebody else reads. A session is read from its e
     keys = trimmer.decide().removed(all keys in the order of reading)
 
 Of the head two things must be known before: the ``opening`` (the instructions that the session begins with),
-and that there is no compaction item among what is not read (``COMPACTION`` is a word in the text of each);
+and that there is no compaction item among what is not read (``SessionRef.compacted``);
 where there may be one, read to the first item and call ``end``.
 """
 
@@ -30,8 +30,6 @@ from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload
 from sessionctl.core.summary import read_summary
 
-COMPACTION = "compaction"
-"""A word that the stored text of every compaction item contains (``Store.find``)."""
 MIN_TURNS = 2
 
 T = TypeVar("T")

@@ -27,14 +27,15 @@ Foresee = Callable[[Iterable[SessionRef]], Iterator[Step]]
 
 def plan_changes(
     store: Store, selector: Selector, command: str, foresee: Foresee,
-    *, min_idle: timedelta, terms: tuple[str, ...] = (), named: Collection[str] | None = None,
+    *, min_idle: timedelta, terms: tuple[str, ...] = (), named: Collection[str] | None = None, want: Want = WANT,
     spool_directory: Path | None = None, admit: Callable[[SessionRef], bool] | None = None,
 ) -> SpooledPlan:  # fmt: skip
     """Go through the selected sessions in physical order; those that are neither active nor held go to ``foresee``.
 
     A session is active when its latest sign of life is within ``min_idle`` of the store's clock; a stamp in the
     future is one too. ``named`` are those that the user named one by one, where they are not the ones that the
-    selector names. ``terms``: as in the header. ``admit``: others that the selector selects are passed over.
+    selector names. ``terms``: as in the header. ``want``: what ``foresee`` asks of each session. ``admit``: others
+    that the selector selects are passed over.
     """
     began = time.monotonic()
     now = store.now()
@@ -45,7 +46,7 @@ def plan_changes(
         mine = frozenset(selector.named if named is None else named)
         sorting = _Sorting(now - min_idle, mine, holds or Holds((), now))
         planned = Totals()
-        candidates = select(store, selector, now=now, order=Order.PHYSICAL, want=WANT)
+        candidates = select(store, selector, now=now, order=Order.PHYSICAL, want=want)
         for step in foresee(sorting.open_to_change(filter(admit, candidates) if admit else candidates)):
             planned = planned.plus(step.items, step.bytes, step.elided)
             spool.add(step)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sessionctl.core.condensing import Condensing, Kind
 from sessionctl.core.eliding import Elider
-from sessionctl.core.model import Ends, Item, Outcome, Rewrite, SessionRef, Span
+from sessionctl.core.model import Ends, Item, Outcome, Rewrite, SessionRef, Span, Want
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import Step
 from sessionctl.core.selector import Selector
@@ -25,7 +25,6 @@ from sessionctl.core.spans import spans
 from sessionctl.core.summary import read_summary
 from sessionctl.core.tokens import BYTES_PER_TOKEN, tokens_of
 from sessionctl.core.trimming import (
-    COMPACTION,
     MIN_TURNS,
     DropObstacle,
     Obstacle,
@@ -55,6 +54,8 @@ _AROUND_SUMMARY = 80
 """Tokens that a summary says of itself."""
 _LEAST, _MOST = 8, 1000
 """Items read from the end."""
+_FURTHER = 4
+"""Times as many, where these do not settle it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def plan_trim(
     foreseeing = _Foreseeing(store, wish, now)
     plan = plan_changes(
         store, selector, "trim", foreseeing.steps, min_idle=min_idle, terms=wish.terms(now),
-        spool_directory=spool_directory,
+        want=WANT | Want.COMPACTED if wish.limits else WANT, spool_directory=spool_directory,
     )  # fmt: skip
     refused = frozenset(foreseeing.refused).intersection(selector.named)
     header = replace(
@@ -166,23 +167,26 @@ class _Foreseeing:
         refs = [ref for ref in refs if not _fits(ref, self.wish)]
         told = self._told_by_ends([ref for ref in refs if not _may_be_elided(ref, self.wish)])
         for ref in refs:
-            found = told.get(ref.id)
-            yield self.whole(ref) if found is None else self._step(ref, *found)
+            yield told[ref.id] if ref.id in told else self.whole(ref)
 
-    def _told_by_ends(self, refs: Sequence[SessionRef]) -> dict[str, _Told]:
-        """What goes of those sessions of which their ends tell it.
+    def _told_by_ends(self, refs: Sequence[SessionRef]) -> dict[str, Step | None]:
+        """What becomes of those sessions of which their ends tell it; more of the others is read, to a bound.
 
-        They must be longer than that, and hold no compaction item, which has to be known before anything goes.
+        A compaction item has to be known before anything goes, wherever it stands.
         """
-        limits = self.wish.limits
-        if limits is None:
-            return {}
-        last = _guess(limits)
-        long = {ref.id: ref for ref in refs if (ref.items or 0) > last + _FIRST}
-        condensed = {session_id for session_id, _ in self.store.find(list(long), COMPACTION)}
-        read = self.store.ends([name for name in long if name not in condensed], first=_FIRST, last=last)
-        told = ((ends.session_id, self._by_ends(long[ends.session_id], ends, limits)) for ends in read)
-        return {session_id: found for session_id, found in told if found is not None}
+        told: dict[str, Step | None] = {}
+        limits, rest = self.wish.limits, {ref.id: ref for ref in refs}
+        last = _MOST + 1 if limits is None else _guess(limits)
+        while limits is not None and rest and last <= _MOST:
+            for ends in self.store.ends(list(rest), first=_FIRST, last=last):
+                ref = rest[ends.session_id]
+                if len(ends.tail) < last:
+                    told[ref.id] = self._of_all(ref, ends.tail)
+                elif not ref.compacted and (found := self._by_ends(ref, ends, limits)):
+                    told[ref.id] = self._step(ref, *found)
+            rest = {name: ref for name, ref in rest.items() if name not in told and not ref.compacted}
+            last *= _FURTHER
+        return told
 
     def _by_ends(self, ref: SessionRef, ends: Ends, limits: TrimLimits) -> _Told | None:
         head = list(_read(ends.head))
@@ -212,7 +216,9 @@ class _Foreseeing:
 
     def whole(self, ref: SessionRef) -> Step | None:
         """Read all of the session."""
-        items = list(self.store.items(ref.id))
+        return self._of_all(ref, list(self.store.items(ref.id)))
+
+    def _of_all(self, ref: SessionRef, items: Sequence[Item]) -> Step | None:
         read = list(_read(items))
         going = self._going(ref, items, read)
         keys = {item.key for item in going if isinstance(item.key, int)}
@@ -318,7 +324,7 @@ def _guess(limits: TrimLimits) -> int:
         limits.max_bytes // 150 if limits.max_bytes is not None else None,
     ]
     tightest = min((number for number in wanted if number is not None), default=_MOST // 4)
-    return max(_LEAST, min(_MOST, tightest + 8 * limits.min_turns))
+    return max(_LEAST, 8 * limits.min_turns, min(_MOST, tightest + 4))
 
 
 def _between(ends: Ends, opening: int, tail: int, items: int) -> Span | None:

@@ -6,7 +6,6 @@ those pieces. A stream has a connection of its own, so that the store answers ot
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +15,7 @@ from typing import Any, ClassVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
-    CursorResult,
     Engine,
     Select,
     and_,
@@ -28,7 +24,6 @@ from sqlalchemy import (
     false,
     func,
     not_,
-    null,
     or_,
     select,
 )
@@ -36,12 +31,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import Census, Cursor, Order, SessionRef, StoreInfo, Want
+from sessionctl.core.model import COMPACTION, Census, Cursor, Order, SessionRef, StoreInfo, Want
 from sessionctl.core.selector import Query
-from sessionctl.errors import SessionctlError
-from sessionctl.stores._sql_layout import Clock, Layout
+from sessionctl.stores._sql_dialect import Condition, Expression, SqlDialect
+from sessionctl.stores._sql_layout import Layout
 from sessionctl.stores._sql_values import chunked, like_pattern, microseconds, version_of
-from sessionctl.stores.base import Store
 
 _MOST_NAMED = 20_000
 """More ids than this are not sent to the server: the whole list of sessions is read and compared here."""
@@ -53,15 +47,10 @@ WHOLE_SHARE = 0.1
 """From this share of the sessions on, one pass over all items is cheaper than looking up each one's."""
 _FETCHED = 100
 
-Expression = ColumnElement[Any]
-Condition = ColumnElement[bool]
 
-
-class SqlReader(Store):
+class SqlReader(SqlDialect):
     """The reading half of a store behind SQLAlchemy. Adapters fill in the abstract methods."""
 
-    _engine: Engine
-    _layout: Layout
     _reads_with: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's execution options of a transaction that only reads."""
 
@@ -73,99 +62,6 @@ class SqlReader(Store):
         self._layout = layout
         self._info = layout.info(kind)
         self._sessions, self._messages = layout.sessions.as_table(), layout.messages.as_table()
-
-    # --- what engines differ in ---------------------------------------------------------------
-
-    @abstractmethod
-    def _translate(self, error: Exception) -> SessionctlError:
-        """The error for the user; no secret in it."""
-
-    @abstractmethod
-    def _instant(self, value: Expression, clock: Clock) -> Expression:
-        """A time of the tables as something that ``_time`` understands, NULL for NULL."""
-
-    @abstractmethod
-    def _time(self, value: Any) -> datetime | None:
-        """What ``_instant`` gave, as aware UTC."""
-
-    @abstractmethod
-    def _newest(self, column: Column[Any]) -> Expression:
-        """The largest ``_instant`` of a group."""
-
-    @abstractmethod
-    def _microseconds(self, instant: Expression) -> Expression:
-        """An ``_instant`` as whole microseconds of the Unix epoch."""
-
-    @abstractmethod
-    def _holds(self, column: Column[Any], op: str, at: datetime) -> Condition:
-        """Exactly ``_instant(column) op at``, in a form that can use an index on the column."""
-
-    @abstractmethod
-    def _sort_key(self, column: Column[Any]) -> Expression:
-        """What sorts like ``_instant(column)``; NULL where that is."""
-
-    @abstractmethod
-    def _sort_value(self, column: Column[Any], at: datetime) -> Expression:
-        """``at`` as a value of ``_sort_key(column)``."""
-
-    @abstractmethod
-    def _id_key(self, column: Expression) -> Expression:
-        """The session id as something that compares exactly and sorts by code points."""
-
-    @abstractmethod
-    def _is_any(self, column: Expression, ids: Sequence[str]) -> Condition:
-        """True for every one of these ids by the column's own comparison, which may find lookalikes too."""
-
-    @abstractmethod
-    def _is_like(self, column: Expression, pattern: str) -> Condition:
-        """LIKE by code points, ``!`` escapes."""
-
-    @abstractmethod
-    def _id_value(self, session_id: str) -> Any:
-        """``session_id`` as a value of ``_id_key``."""
-
-    @abstractmethod
-    def _same_id(self, item_side: Expression) -> Condition:
-        """The session id of an item names the session of the sessions table, as the SDK and the foreign key see it."""
-
-    @abstractmethod
-    def _octets(self, column: Expression) -> Expression:
-        """Octets of the stored text as UTF-8."""
-
-    @abstractmethod
-    def _contains(self, column: Expression, needle: str) -> Condition:
-        """At least the texts that contain ``needle`` without regard to the case of ASCII letters."""
-
-    @abstractmethod
-    def _server_time(self) -> Expression:
-        """The server's clock this very moment, for ``_time``."""
-
-    @abstractmethod
-    def _physical(self, *, joined: bool) -> list[Expression]:
-        """ORDER BY for a pass as the rows lie; ``joined``: the plan may shuffle them."""
-
-    @abstractmethod
-    def _is_storable(self, text: str) -> bool:
-        """Can a session have this id at all?"""
-
-    @abstractmethod
-    def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
-        """Close a stream that was not read to its end, without reading the rest."""
-
-    def _edition(self) -> Expression:
-        """A number that each write to a session's own row moves; NULL where the server keeps none."""
-        return null()
-
-    def _largest_key(self) -> Expression:
-        """The largest key of a group of items; NULL where the edition of their session tells as much."""
-        return func.max(self._messages.c.id)
-
-    def _owns(self) -> Condition:
-        return self._same_id(self._messages.c.session_id)
-
-    def _may_be_unknown(self, column: Column[Any]) -> bool:
-        """Can ``_sort_key(column)`` be NULL?"""
-        return self._layout.sessions.columns[column.key].nullable
 
     # --- connections --------------------------------------------------------------------------
 
@@ -337,6 +233,8 @@ class SqlReader(Store):
             sums.append(func.sum(self._octets(m.message_data)).label("bytes"))
         if Want.VERSION in want:
             sums += [self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at")]
+        if Want.COMPACTED in want:
+            sums.append(func.max(self._place_of(m.message_data, COMPACTION)).label("compacted"))
         return sums
 
     def _measures(self, ids: Sequence[str], want: Want) -> Select[Any]:
@@ -360,6 +258,8 @@ class SqlReader(Store):
             edition, key, newest = (row.edition, row.newest_key, row.newest_at) if row is not None else (None,) * 3
             version = version_of(microseconds(ref.updated_at), edition, key, items)
             ref = replace(ref, items=items, newest_item_at=self._time(newest), version=version)
+        if Want.COMPACTED in want:
+            ref = replace(ref, compacted=row is not None and bool(row.compacted))
         return ref
 
     def _measured(self, refs: Iterable[SessionRef], want: Want, limit: int | None) -> Iterator[SessionRef]:
@@ -387,7 +287,7 @@ class SqlReader(Store):
         """Sessions with their sizes from one pass over all items."""
         owner = self._messages.c.session_id
         sums = select(owner, *self._sums(want, joined=False)).group_by(owner).subquery()
-        added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at") if name in sums.c]
+        added = [sums.c[name] for name in ("items", "bytes", "newest_key", "newest_at", "compacted") if name in sums.c]
         return (
             select(*self._session_columns(), *added)
             .select_from(self._sessions.join(sums, self._same_id(sums.c.session_id), isouter=True))

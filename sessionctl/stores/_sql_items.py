@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select, union_all
+from sqlalchemy import Select, String, bindparam, func, literal, literal_column, select
 
 from sessionctl.core.model import Ends, Item, Volume
-from sessionctl.stores._sql import Condition, Expression, SqlReader
+from sessionctl.stores._sql import SqlReader
+from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_values import chunked
 
 _LOOKED_INTO = 1000
 """Session ids of a search that go to the server together."""
-_ENDS_TOGETHER = 50
-"""Sessions whose ends are asked for in one statement."""
+_ENDS_TOGETHER, _ENDS_OF = 5000, 50
+"""Items, and sessions, whose ends are asked for in one statement."""
 _SPOTS = 200
 """Places from which a sample is taken."""
 
@@ -23,7 +24,7 @@ _SPOTS = 200
 class SqlItemReader(SqlReader):
     """A reader that yields items too."""
 
-    def _exactly(self, session_id: str) -> list[Condition]:  # noqa: ARG002  (engines that need it use it)
+    def _exactly(self, session_id: Expression) -> list[Condition]:  # noqa: ARG002  (engines that need it use it)
         """What an item must fulfil beyond an equal session id where that finds lookalikes."""
         return []
 
@@ -44,7 +45,7 @@ class SqlItemReader(SqlReader):
             return
         m = self._messages.c
         of_session: Select[Any] = select(*self._item_columns(), m.created_at.label("stored")).where(
-            m.session_id == session_id, *self._exactly(session_id)
+            m.session_id == session_id, *self._exactly(literal(session_id))
         )
         if last is None:
             statement = of_session.order_by(m.created_at, m.id)
@@ -54,35 +55,39 @@ class SqlItemReader(SqlReader):
         yield from map(self._item, self._stream(statement, most=last))
 
     def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
-        for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), _ENDS_TOGETHER):
-            heads, tails = self._end_of_each(ids, first), self._end_of_each(ids, last, newest=True)
-            yield from (Ends(name, heads.get(name, ()), tails[name]) for name in ids if name in tails)
+        both = ((first, False), (last, True))
+        asked = [self._looking_at(count, newest=newest) for count, newest in both if count > 0]
+        most = max(1, min(_ENDS_OF, _ENDS_TOGETHER // max(1, first + last)))
+        for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), most):
+            # One SELECT for each, put together as text: compiling them would take longer than they do.
+            parts = [f"({text})".replace("%(b_", f"%(b{place}_") for text, _ in asked for place in range(len(ids))]
+            values = {name: value for _, constants in asked for name, value in constants.items()}
+            values |= {f"b{place}_session": session_id for place, session_id in enumerate(ids)}
+            values |= {f"b{place}_place": place for place in range(len(ids))}
+            heads: list[list[Any]] = [[] for _ in ids]
+            tails: list[list[Any]] = [[] for _ in ids]
+            with self._reading() as connection:
+                for row in connection.exec_driver_sql(" UNION ALL ".join(parts), values) if parts else ():
+                    (tails if row.newest else heads)[row.place].append(row)
+            for place, session_id in enumerate(ids):
+                if tails[place]:
+                    yield Ends(session_id, self._in_order(heads[place]), self._in_order(tails[place]))
 
-    def _end_of_each(self, ids: Sequence[str], count: int, *, newest: bool = False) -> dict[str, list[Item]]:
-        """So many items of each of these sessions, from one of its ends, in the order of reading."""
-        if count <= 0:
-            return {}
-        found: dict[str, list[Any]] = {}
-        for row in self._fetch(self._ends_statement(ids, count, newest=newest)):
-            found.setdefault(row.owner, []).append(row)
-        return {
-            owner: [
-                self._item(row) for row in sorted(rows, key=lambda row: (row.stored is not None, row.stored, row.key))
-            ]
-            for owner, rows in found.items()
-        }
+    def _in_order(self, rows: list[Any]) -> list[Item]:
+        rows.sort(key=lambda row: (row.stored is not None, row.stored, row.key))
+        return [self._item(row) for row in rows]
 
-    def _ends_statement(self, ids: Sequence[str], count: int, *, newest: bool) -> Any:
-        """Rows of ``_end_of_each``, in any order: a short walk on the index for each session."""
-        return union_all(
-            *(select(self._end_of(name, self._exactly(name), count, newest=newest).subquery()) for name in ids)
-        )
-
-    def _end_of(self, session_id: Any, exactly: Sequence[Condition], count: int, *, newest: bool) -> Select[Any]:
+    def _looking_at(self, count: int, *, newest: bool) -> tuple[str, Mapping[str, Any]]:
+        """So many items of one session from one of its ends, in any order: a short walk on the index. Its constants."""
         m = self._messages.c
+        place: Expression = bindparam("b_place")
+        session = bindparam("b_session", type_=String)
         order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
-        columns = (self._owner().label("owner"), *self._item_columns(), m.created_at.label("stored"))
-        return select(*columns).where(m.session_id == session_id, *exactly).order_by(*order).limit(count)
+        end: list[Expression] = [place.label("place"), literal_column(str(int(newest))).label("newest")]
+        found = select(*end, *self._item_columns(), m.created_at.label("stored"))
+        found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
+        compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
+        return str(compiled), compiled.params
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         m = self._messages.c

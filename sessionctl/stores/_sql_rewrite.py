@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from sessionctl.core.model import Onto, Outcome, Put, Rewrite, Span
 from sessionctl.errors import SessionctlError
-from sessionctl.stores._sql import Expression
+from sessionctl.stores._sql_dialect import Expression
 from sessionctl.stores._sql_values import chunked
 from sessionctl.stores._sql_whole import SqlWholeStore
 

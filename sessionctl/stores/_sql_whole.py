@@ -8,14 +8,14 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, Connection, Select, bindparam, func, insert, null, select, update
+from sqlalchemy import Column, Connection, Select, bindparam, func, insert, literal, null, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.units import format_time
-from sessionctl.stores._sql import Expression
+from sessionctl.stores._sql_dialect import Expression
 from sessionctl.stores._sql_holds import SqlHoldStore
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores._sql_values import chunked, microseconds, version_of
@@ -129,7 +129,7 @@ class SqlWholeStore(SqlHoldStore):
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c
         statement: Select[Any] = select(*self._whole_columns()).where(
-            m.session_id == session_id, *self._exactly(session_id)
+            m.session_id == session_id, *self._exactly(literal(session_id))
         )
         streamed = connection.execution_options(stream_results=True, yield_per=100)
         for row in streamed.execute(statement.order_by(m.created_at, m.id)):

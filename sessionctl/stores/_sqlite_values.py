@@ -121,7 +121,7 @@ def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
     """What makes a SessionRef of a row of ``_rows_of``; it runs for every session of a store."""
     if want is Want.NOTHING:
         return lambda row: SessionRef(id=row[0], created_at=parse(row[1]), updated_at=parse(row[2]))
-    sized, versioned = Want.SIZE in want, Want.VERSION in want
+    sized, versioned, looked_into = Want.SIZE in want, Want.VERSION in want, Want.COMPACTED in want
 
     def as_ref(row: Sequence[Any]) -> SessionRef:
         return SessionRef(
@@ -132,6 +132,7 @@ def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
             bytes=(row[4] or 0) if sized else None,
             newest_item_at=parse(row[6]) if versioned else None,
             version=version_of(row[2], row[5], row[3]) if versioned else None,
+            compacted=bool(row[7]) if looked_into else None,
         )
 
     return as_ref

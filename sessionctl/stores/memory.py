@@ -16,6 +16,7 @@ from typing import ClassVar
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold, Holds
 from sessionctl.core.model import (
+    COMPACTION,
     Capabilities,
     Census,
     Change,
@@ -273,6 +274,7 @@ class MemoryStore(Store):
             bytes=sum(item.size for item in kept.items),
             newest_item_at=kept.items[-1].created_at if kept.items else None,
             version=str(kept.change),
+            compacted=any(COMPACTION in item.text for item in kept.items),
         )
 
 
@@ -300,6 +302,7 @@ def _only(ref: SessionRef, want: Want) -> SessionRef:
         bytes=ref.bytes if sized else None,
         newest_item_at=ref.newest_item_at if versioned else None,
         version=ref.version if versioned else None,
+        compacted=ref.compacted if Want.COMPACTED in want else None,
     )
 
 

@@ -53,8 +53,9 @@ from sessionctl.stores._drift import LiveColumn
 from sessionctl.stores._mysql_findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
-from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import WHOLE_SHARE
 from sessionctl.stores._sql_apply import SqlStore
+from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock, TableFacts
 from sessionctl.stores._sql_schema import complete, create
@@ -194,8 +195,8 @@ class Adapter(SqlFindings, SqlStore):
             sessions_side = collate(_converted(sessions_side, charset), collation)
         return item_side == sessions_side
 
-    def _exactly(self, session_id: str) -> list[Condition]:
-        s, m, value = self._sessions.c, self._messages.c, self._id_value(session_id)
+    def _exactly(self, session_id: Expression) -> list[Condition]:
+        s, m, value = self._sessions.c, self._messages.c, self._id_key(session_id)
         session = select(1).select_from(self._sessions).where(self._owns(), self._id_key(s.session_id) == value)
         return [or_(self._id_key(m.session_id) == value, exists(session))]
 
@@ -230,6 +231,9 @@ class Adapter(SqlFindings, SqlStore):
 
     def _octets(self, column: Expression) -> Expression:
         return func.octet_length(_utf8(column))
+
+    def _place_of(self, column: Expression, word: str) -> Expression:
+        return func.locate(word.encode(), cast(_utf8(column), LargeBinary))  # by octets: letter by letter is slow
 
     def _contains(self, column: Expression, needle: str) -> Condition:
         return collate(_utf8mb4(column), "utf8mb4_general_ci").contains(needle, autoescape=True)

@@ -51,8 +51,9 @@ from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
-from sessionctl.stores._sql import WHOLE_SHARE, Condition, Expression
+from sessionctl.stores._sql import WHOLE_SHARE
 from sessionctl.stores._sql_apply import SqlStore
+from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock, TableFacts
 from sessionctl.stores._sql_schema import complete, create
@@ -272,6 +273,9 @@ class Adapter(SqlFindings, SqlStore):
 
     def _octets(self, column: Expression) -> Expression:
         return func.octet_length(column if self._is_utf8 else func.convert_to(column, "UTF8"))
+
+    def _place_of(self, column: Expression, word: str) -> Expression:
+        return func.strpos(column, word)
 
     def _contains(self, column: Expression, needle: str) -> Condition:
         # lower() of the C collation knows ASCII only: no locale's idea of I and i gets in the way.

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
+    COMPACTION,
     Capabilities,
     Census,
     Change,
@@ -75,7 +76,7 @@ from sessionctl.stores.recently import RecentlyDeleted, ids_of
 from sessionctl.stores.recheck import verdicts
 
 _SCAN_ABOVE = 20_000
-_MEASURED = 7
+_MEASURED = 8
 """Columns of ``_rows_of`` with measures."""
 _RANGE = 2000
 _RANGES = 200
@@ -333,7 +334,7 @@ class Adapter(SchemaInFile):
         *,
         whole: bool = False,
     ) -> tuple[str, list[Any]]:
-        """Rows (session_id, created_at, updated_at, items, bytes, newest id, newest time) and their parameters.
+        """Rows (id, created_at, updated_at, items, bytes, newest key, newest time, compacted) and their parameters.
 
         ``whole``: the first and last rowid of a range are to follow as two more parameters.
         """  # fmt: skip
@@ -362,7 +363,10 @@ class Adapter(SchemaInFile):
         size = f"(SELECT sum(length(CAST(message_data AS BLOB))) {mine})" if Want.SIZE in want else "NULL"
         newest = f"(SELECT max(id) {mine})" if Want.VERSION in want else "NULL"
         newest_at = f"(SELECT created_at {mine} ORDER BY id DESC LIMIT 1)" if Want.VERSION in want else "NULL"
-        return f"SELECT s.*, (SELECT count(*) {mine}), {size}, {newest}, {newest_at} FROM ({page}) s", params
+        compacted = f"EXISTS (SELECT 1 {mine} AND message_data LIKE '%{COMPACTION}%')"
+        compacted = compacted if Want.COMPACTED in want else "NULL"
+        measures = f"(SELECT count(*) {mine}), {size}, {newest}, {newest_at}, {compacted}"
+        return f"SELECT s.*, {measures} FROM ({page}) s", params
 
     def _behind(self, after: Cursor) -> tuple[str, list[Any]]:
         """What follows ``after`` in the order of the stored texts: a fraction sorts behind its whole second."""

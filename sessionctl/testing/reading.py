@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, timedelta
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 
@@ -94,6 +94,16 @@ class TestReading:
                     assert list(found[name].head) == items[:first]
                     assert list(found[name].tail) == items[-last:]
             assert list(store.ends([], first=1, last=1)) == []
+
+    def test_sessions_that_may_hold_a_compaction_are_told(self, case: StoreCase) -> None:
+        condensed = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA" * 500}
+        case.write("mine", turn(1), [condensed], turn(2))
+        case.write("other", turn(3))
+        with case.open() as store:
+            for query, order in product((Query(), Query(named=frozenset({"mine", "other"}))), Order):
+                refs = store.sessions(query, order=order, want=Want.COMPACTED | Want.VERSION)
+                assert {ref.id: ref.compacted for ref in refs} == {"mine": True, "other": False}
+            assert existing(store, "mine").compacted is None
 
     def test_items_follow_their_times_where_the_sdk_does(self, case: StoreCase) -> None:
         """Appends of one session that overlapped: the SDK's read order decides, not the order of keys."""

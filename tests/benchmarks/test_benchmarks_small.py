@@ -31,6 +31,7 @@ from benchmarks.measures import (
     restoring,
     startup,
     stats,
+    trimming,
     validating,
 )
 from benchmarks.server_engines import Mariadb, Postgresql
@@ -169,6 +170,24 @@ def test_purge_is_measured_and_takes_exactly_the_older_half(engine: Engine, tmp_
     assert aimed == {f"apply : {way}" for way in {"one raw statement", "clear_session loop"} | others}
     assert len(figures) == len(engine.shapes) + 1 + len(others) + 2
     assert engine.left(engine.address) == before == (3000, 12_000)
+
+
+def test_trims_are_measured_beside_raw_sql_that_deletes_the_same_rows(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scale = Scale(sessions=30, items=40)
+    with ExitStack() as stack:
+        small = [
+            Sqlite(scale, tmp_path),
+            Postgresql(scale, request.getfixturevalue("postgres_server"), stack),
+            Mariadb(scale, request.getfixturevalue("mysql_server"), stack),
+        ]
+        for engine in small:
+            figures = list(trimming.figures(engine, tmp_path, 1, keep=8))
+            _are_sane(figures)
+            assert [figure.target is not None for figure in figures] == [True, False, False]
+            assert engine.left(engine.address) == (30, 1200)
+        _are_sane(list(trimming.memory(small[0], small[0], tmp_path, 1, keep=8)))
 
 
 def test_a_missing_archiver_is_left_out_with_a_line_that_says_how_to_get_it(
