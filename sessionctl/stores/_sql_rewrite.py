@@ -173,7 +173,8 @@ class SqlRewriter(SqlWholeStore):
         if unlike := self._unlike(rewrites, found):
             return unlike
         staying = {key for rewrite in rewrites for key, _ in rewrite.replace}
-        self._delete_items(connection, [key for keys in found.values() for key in keys if key not in staying])
+        # In the order of their keys, by which MySQL keeps the rows.
+        self._delete_items(connection, sorted(key for keys in found.values() for key in keys if key not in staying))
         return set()
 
     def _replace_texts(self, connection: Connection, rewrites: Sequence[Rewrite]) -> None:
