@@ -1,7 +1,8 @@
-"""How the items of one session are asked for in a SQLite file, by the class that wrote it."""
+"""How items are asked for in a SQLite file, by the class that wrote it, and how sessions are measured by theirs."""
 
 from __future__ import annotations
 
+from sessionctl.core.model import COMPACTION, Want
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 
 _FORTH, _BACK = "ORDER BY place, id", "ORDER BY place DESC, id DESC"
@@ -47,3 +48,16 @@ def _advanced(messages: str) -> str:
         "ON v.message_id = m.id AND v.session_id = m.session_id "
         "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
     )
+
+
+def measures_sql(messages: str, want: Want) -> str:
+    """Columns (items, bytes, newest key, newest time, compacted) of a session ``s``, NULL for what is not wanted."""
+    mine = f"FROM {messages} m WHERE m.session_id = s.session_id"
+    wanted = {
+        f"count(*) {mine}": want,
+        f"sum(length(CAST(message_data AS BLOB))) {mine}": Want.SIZE,
+        f"max(id) {mine}": Want.VERSION,
+        f"created_at {mine} ORDER BY id DESC LIMIT 1": Want.VERSION,
+        f"EXISTS (SELECT 1 {mine} AND message_data LIKE '%{COMPACTION}%')": Want.COMPACTED,
+    }
+    return ", ".join(f"(SELECT {column})" if bit & want else "NULL" for column, bit in wanted.items())

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import (
-    COMPACTION,
     Capabilities,
     Census,
     Change,
@@ -50,7 +49,7 @@ from sessionctl.errors import StoreMissing
 from sessionctl.stores._sqlite_deletion import RefusedError, delete_sessions
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_holds import held_among
-from sessionctl.stores._sqlite_items import items_sql, octets_sql, ordered
+from sessionctl.stores._sqlite_items import items_sql, measures_sql, octets_sql, ordered
 from sessionctl.stores._sqlite_layout import quoted, read_layout
 from sessionctl.stores._sqlite_parents import give_back
 from sessionctl.stores._sqlite_preflight import preflight
@@ -359,14 +358,7 @@ class Adapter(SchemaInFile):
             page = f"WITH page AS MATERIALIZED ({columns} WHERE rowid IN ({picked}) ORDER BY {by}) SELECT * FROM page"
         if want is Want.NOTHING:
             return page, params
-        mine = f"FROM {self._messages} m WHERE m.session_id = s.session_id"
-        size = f"(SELECT sum(length(CAST(message_data AS BLOB))) {mine})" if Want.SIZE in want else "NULL"
-        newest = f"(SELECT max(id) {mine})" if Want.VERSION in want else "NULL"
-        newest_at = f"(SELECT created_at {mine} ORDER BY id DESC LIMIT 1)" if Want.VERSION in want else "NULL"
-        compacted = f"EXISTS (SELECT 1 {mine} AND message_data LIKE '%{COMPACTION}%')"
-        compacted = compacted if Want.COMPACTED in want else "NULL"
-        measures = f"(SELECT count(*) {mine}), {size}, {newest}, {newest_at}, {compacted}"
-        return f"SELECT s.*, {measures} FROM ({page}) s", params
+        return f"SELECT s.*, {measures_sql(self._messages, want)} FROM ({page}) s", params
 
     def _behind(self, after: Cursor) -> tuple[str, list[Any]]:
         """What follows ``after`` in the order of the stored texts: a fraction sorts behind its whole second."""
