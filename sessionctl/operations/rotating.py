@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -47,6 +48,8 @@ _BYTES_TOGETHER = 4 * 2**20
 _FULL = 64 * 2**20
 """Octets of texts in a segment, about."""
 _SIBLINGS = 1000
+_LOOKED_AT = 8
+"""Targets, at the start of a run."""
 _SECOND = timedelta(seconds=1)
 _FILE_SHARE = 1.3
 """Octets of a SQLite file for one of stored text."""
@@ -61,7 +64,8 @@ def rotation_of(
 ) -> Covering:
     """The cover of ``run``, with a connection to ``store`` of its own. Receipts of URLs lie in ``state``.
 
-    Raises SessionctlError where the disk is too small; nothing is made before the first session.
+    Raises SessionctlError where the disk is too small, or a target that is there cannot be used; nothing is made
+    before the first session.
     """
     from sessionctl.archive.writer import RunArchive
 
@@ -70,8 +74,20 @@ def rotation_of(
         check_space(str(directory), int(header.planned.bytes * _FILE_SHARE), what=_WHAT, hint=_WAY_OUT)
     receipts = str((directory or state) / RECEIPTS)
     archive = RunArchive(receipts, header_of(store, run, elsewhere=True))
+    _check_targets(store, header)
     keeper = RotationKeeper(ArchiveKeeper(archive, receipts, what=_WHAT, hint=_WAY_OUT), store, rotation)
     return Covering(open_store(store.address), keeper, ledger, run)
+
+
+def _check_targets(store: Store, header: PlanHeader) -> None:
+    """What is wrong with a target that is there is told before anything is done, and not tried again and again."""
+    targets = Targets(store.address)
+    try:
+        for target in islice(header.targets, _LOOKED_AT):
+            if "://" in target or Path(target).exists():
+                targets.open(target)
+    finally:
+        targets.close()
 
 
 class RotationKeeper:

@@ -151,8 +151,8 @@ def test_a_fleet_has_a_target_for_each_of_its_files(tmp_path: Path, cold: Path) 
 
 def test_the_store_itself_is_no_target(store: Path, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(store)
-    report = moved("-s", store, "--id", "a:0", "--into", tmp_path / "link.db", status=2)
-    assert "names the store itself" in report["error"]
+    ran = rotate("-s", store, "--id", "a:0", "--into", tmp_path / "link.db", "--yes", "-o", "json", status=2)
+    assert "names the store itself" in ran.error["message"]
     assert len(ids_in(store)) == 7
 
 
@@ -160,8 +160,10 @@ def test_a_file_of_others_is_no_target(store: Path, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as db, db:
         db.execute("CREATE TABLE theirs (x)")
     before = (tmp_path / "other.db").read_bytes()
-    report = moved("-s", store, "--id", "a:0", "--into", tmp_path / "other.db", status=10)
-    assert "other.db" in report["error"]
+    ran = rotate("-s", store, "--id", "a:0", "--into", tmp_path / "other.db", "--yes", "-o", "json", status=10)
+    assert "other.db" in ran.error["message"]
+    nowhere = ("--into", "postgresql://nobody@127.0.0.1:1/x")
+    assert "cannot be reached" in rotate("-s", store, "--id", "a:0", *nowhere, "--yes", status=10).said
     assert (tmp_path / "other.db").read_bytes() == before
     assert len(ids_in(store)) == 7
 
