@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -126,7 +126,7 @@ class _Moving(NamedTuple):
 
 @dataclass(slots=True)
 class RotationKeeping:
-    """A segment: receipts, and sessions that lie in their targets."""
+    """A segment: receipts, and sessions that lie in their targets. ``counts`` are those of all sealed segments."""
 
     receipts: ArchiveKeeping
     targets: Targets
@@ -134,6 +134,7 @@ class RotationKeeping:
     stem: str
     structured: bool
     counts: Counter[str]
+    put: Counter[str] = field(default_factory=Counter)
     size: int = 0
 
     @property
@@ -150,7 +151,9 @@ class RotationKeeping:
 
     def seal(self) -> Sealed | None:
         self.targets.settle()
-        return self.receipts.seal()
+        sealed = self.receipts.seal()
+        self.counts.update(self.put)
+        return sealed
 
     def __enter__(self) -> Self:
         self.receipts.__enter__()
@@ -206,7 +209,7 @@ class RotationKeeping:
                 yield Kept(put.session_id, 0, refused=f"{store.address.label} cannot hold it")
             elif put.session_id in there and _is_kept(put, *there[put.session_id]):
                 receipts.append(_receipt(left.pop(put.session_id), put.items, store))
-                self.counts[str(store.address)] += 1
+                self.put[str(store.address)] += 1
             elif outcome is Outcome.DONE:
                 raise ArchiveDamaged(f"the session {put.session_id!r} in {store.address} is not what was put there")
         yield from self.receipts.keep(receipts)

@@ -216,6 +216,7 @@ def test_trouble_that_passes_at_every_point(places: Callable[[], RotatedWorld]) 
             report = world.purge(Points(where, raising(StoreUnavailable("the connection was lost"))))
             assert (report.stopped, content(world.store)) == (Stopped.DONE, {}), where
             assert report.retries >= 1
+            assert sum(report.targets.values()) == SESSIONS
             assert world.moved() == texts(world)
             world.undo()
             assert content(world.store) == world.before, where
