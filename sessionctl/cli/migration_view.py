@@ -8,6 +8,7 @@ from rich.console import Console
 
 from sessionctl.cli.output import Output
 from sessionctl.cli.tally_view import WORDS, show_tally
+from sessionctl.core.report import Stopped
 from sessionctl.core.units import count
 from sessionctl.operations.cut_over import CutOver
 from sessionctl.operations.outlook import Outlook
@@ -55,7 +56,11 @@ def show_cut_over(out: Output, done: CutOver, title: str) -> None:
         out.line(f"  left        {count(len(done.left), 'session')} (changed in the target, or held there)")
         for session_id in done.left[:_NAMED]:
             out.line(f"              {session_id}")
-    if done.is_clean:
+    if not done.passes:
+        return
+    if done.stopped is not Stopped.DONE:
+        state = "stopped before the end: run it again, and it goes on"
+    elif done.is_clean:
         state = "everything is in place: stop the writers, run it once more, and switch"
     elif done.left or done.tally.refused:
         state = "not everything is in place: see above"

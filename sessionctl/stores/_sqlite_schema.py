@@ -142,6 +142,8 @@ def _writing(address: StoreAddress, *, make: bool) -> Iterator[sqlite3.Connectio
 
 def _make_file(path: Path) -> bool:
     """Is there nothing in the file? One that is missing is made, for its owner alone: transcripts will be in it."""
+    if not path.parent.is_dir():
+        raise StoreMissing(f"there is no directory {path.parent}")
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE))
     return path.stat().st_size == 0

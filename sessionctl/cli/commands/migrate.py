@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import bounded
+from sessionctl.cli.bounding import limits as bounds
+from sessionctl.cli.grouping import grouped
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.safeguarding import Consent, consenting
 from sessionctl.core.limits import Limits
@@ -15,7 +16,7 @@ from sessionctl.core.limits import Limits
 COPY = "Copying"
 
 
-@bounded
+@grouped("limits", bounds, without=("max_replica_lag",))
 @consenting(dry_run="Say what would be copied, and what has no place there, and stop.")
 def command(
     *,
