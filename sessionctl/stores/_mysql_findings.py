@@ -77,7 +77,8 @@ def findings(connection: Connection, layout: Layout, messages: Table) -> Iterato
     if not layout.indexed:
         detail = f"table {layout.messages.shown}; made beside writers"
         yield Finding(kind="missing_index", detail=detail, fix=remedy(connection, layout))
-    yield from of_columns(layout, live_columns(connection, layout.sessions), live_columns(connection, layout.messages))
+    columns = [live_columns(connection, each) for each in (layout.sessions, layout.messages)]
+    yield from of_columns(layout, "mysql", *columns)
     larger_keys = f"ALTER TABLE {table} MODIFY id BIGINT NOT NULL AUTO_INCREMENT"
     yield from of_tables(connection, layout, messages, fix_keys=larger_keys)
     texts = layout.messages.columns["message_data"]

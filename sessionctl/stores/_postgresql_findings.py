@@ -55,7 +55,8 @@ def findings(connection: Connection, layout: Layout, messages: Table, zone: str 
     if not layout.indexed:
         detail = f"table {layout.messages.shown}; made beside writers"
         yield Finding(kind="missing_index", detail=detail, fix=remedy(connection, layout))
-    yield from of_columns(layout, live_columns(connection, layout.sessions), live_columns(connection, layout.messages))
+    columns = [live_columns(connection, each) for each in (layout.sessions, layout.messages)]
+    yield from of_columns(layout, "postgresql", *columns)
     yield from of_tables(connection, layout, messages, fix_keys=f"ALTER TABLE {table} ALTER COLUMN id TYPE bigint")
     if has_local_times(layout):
         row = connection.execute(_OFFSETS, {"zone": zone}).one()

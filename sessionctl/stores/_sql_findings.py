@@ -13,6 +13,7 @@ from sessionctl.stores._drift import LiveColumn, drift
 from sessionctl.stores._findings import LAST_INT4, near_the_end, of_rows, rows_given_back
 from sessionctl.stores._sql_layout import Clock, Layout
 from sessionctl.stores._sql_room import SqlRoom
+from sessionctl.stores.schema import schema_of
 
 
 class SqlFindings(SqlRoom):
@@ -58,14 +59,17 @@ def of_tables(connection: Connection, layout: Layout, messages: Table, *, fix_ke
             yield Finding(kind="int4_ids", count=newest, detail=detail, fix=fix_keys)
 
 
-def of_columns(layout: Layout, sessions: Iterable[LiveColumn], messages: Iterable[LiveColumn]) -> Iterator[Finding]:
+def of_columns(
+    layout: Layout, dialect: str, sessions: Iterable[LiveColumn], messages: Iterable[LiveColumn]
+) -> Iterator[Finding]:
     """How the tables differ from the SDK's own."""
     names = (layout.sessions.shown, layout.messages.shown)
     yield from drift(list(sessions), list(messages), names)
     if not layout.refers:
-        yield Finding(kind="no_foreign_key", detail=f"table {layout.messages.shown}")
+        made_anew = schema_of(dialect, {"sessions_table": names[0], "messages_table": names[1]}).foreign_key
+        yield Finding(kind="no_foreign_key", detail=f"table {names[1]}; orphan items come first", fix=made_anew)
     elif not layout.cascades:
-        yield Finding(kind="no_cascade", detail=f"table {layout.messages.shown}")
+        yield Finding(kind="no_cascade", detail=f"table {names[1]}")
 
 
 def of_rows_of_tables(
