@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold, HoldKind
+from sessionctl.core.plan import SHARE_GUARD_FROM
 from sessionctl.core.report import Report, Stopped
 from sessionctl.errors import SessionctlError
 from sessionctl.operations.migrate import Migration, PassTally
@@ -19,6 +20,8 @@ from sessionctl.operations.routes import Route
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.stores import complete_store, open_store
 from sessionctl.stores.base import Store
+
+_MOST = 0.5
 
 Delete = Callable[[Store, SpooledPlan], Report]
 """Applies a plan to the target, as a part of the run."""
@@ -77,13 +80,21 @@ class Journey:
         for _ in range(1 + follow_up):
             found = self.migration.one_pass()
             done.left = []
+            gone = self._believed(found.gone, done)
             if self.migration.bare and found.stopped is Stopped.DONE:
                 self._complete()
             if found.stopped is Stopped.DONE:
-                self._replace(found.stale, found.gone, done)
+                self._replace(found.stale, gone, done)
             done.add(found)
             if found.is_clean or found.stopped is not Stopped.DONE:
                 return
+
+    def _believed(self, gone: list[Entry], done: CutOver) -> list[Entry]:
+        """Those that went from their source; where that is most of them, it is rather the source that is wrong."""
+        if len(gone) >= SHARE_GUARD_FROM and len(gone) > _MOST * sum(1 for _ in self.migration.record.entries()):
+            done.left += [entry.id for entry in gone]
+            return []
+        return gone
 
     def _complete(self) -> None:
         complete_store(self.target).close()
@@ -101,7 +112,7 @@ class Journey:
                 report = self.delete(target, plan)
             missing = set(absent(target, both))
             record.forget([entry.id for entry in gone if entry.id in missing])
-            done.left = [entry.id for entry in both if entry.id not in missing]
+            done.left += [entry.id for entry in both if entry.id not in missing]
         if report.error:
             raise SessionctlError(report.error[0])
         done.replaced_by(report, self.migration.again([entry for entry in stale if entry.id in missing]))

@@ -170,14 +170,19 @@ class Migration:
             self._route(route, found, listed, there)
             if found.stopped is not Stopped.DONE:
                 return found
-        found.gone = [entry for entry in self.record.entries() if hash(entry.id) not in listed]
+        found.gone = self._gone(listed)
         return found
+
+    def _gone(self, listed: set[int]) -> list[Entry]:
+        """What was put and is in its source no more; a source that is away itself, as a fleet's file, tells nothing."""
+        here = {route.source.recorded for route in self.routes}
+        return [entry for entry in self.record.entries() if entry.source in here and hash(entry.id) not in listed]
 
     def again(self, entries: Sequence[Entry]) -> PassTally:
         """Copy just these, which are not in the target any more: all of them, even where the run is to stop."""
         found = PassTally()
         for route in self.routes:
-            here = [route.id_here(entry.id) for entry in entries if entry.member == route.number]
+            here = [route.id_here(entry.id) for entry in entries if entry.source == route.source.recorded]
             ids = [each for each in here if each is not None]
             with _Crew(self, route, Stop()) as crew:
                 for start in range(0, len(ids), _SESSIONS):
@@ -249,7 +254,7 @@ def _entry_of(route: Route, placing: Placing, version: str) -> Entry:
     totals, stamps = placing.totals, placing.session.stamps
     return Entry(
         id=placing.session.id,
-        member=route.number,
+        source=route.source.recorded,
         version=version,
         items=totals.items,
         bytes=totals.bytes,

@@ -21,7 +21,7 @@ from sessionctl.errors import SessionctlError
 
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS put (
-    id TEXT PRIMARY KEY, member INTEGER NOT NULL, version TEXT NOT NULL, items INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    id TEXT PRIMARY KEY, source TEXT NOT NULL, version TEXT NOT NULL, items INTEGER NOT NULL, bytes INTEGER NOT NULL,
     updated TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bare (is_so INTEGER PRIMARY KEY);
@@ -32,13 +32,13 @@ _TO_THE_SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One session as it was put: its id in the target, which source it is from, and its version there.
+    """One session as it was put: its id in the target, the recorded address of its source, and its version there.
 
     ``items``, ``bytes`` and ``updated`` are those put, by which it is known again.
     """
 
     id: str
-    member: int
+    source: str
     version: str
     items: int
     bytes: int
@@ -81,7 +81,7 @@ class MigrationRecord:
 
     def note(self, entries: Iterable[Entry]) -> None:
         rows = [
-            (_key(e.id), e.member, e.version, e.items, e.bytes, e.updated.isoformat() if e.updated else None)
+            (_key(e.id), e.source, e.version, e.items, e.bytes, e.updated.isoformat() if e.updated else None)
             for e in entries
         ]
         with self._disk():
@@ -123,11 +123,11 @@ def _key(session_id: str) -> bytes:
     return session_id.encode("utf-8", "surrogateescape")
 
 
-def _entry(row: tuple[bytes, int, str, int, int, str | None]) -> Entry:
-    session_id, member, version, items, size, updated = row
+def _entry(row: tuple[bytes, str, str, int, int, str | None]) -> Entry:
+    session_id, source, version, items, size, updated = row
     return Entry(
         id=session_id.decode("utf-8", "surrogateescape"),
-        member=member,
+        source=source,
         version=version,
         items=items,
         bytes=size,

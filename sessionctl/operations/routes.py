@@ -14,12 +14,11 @@ _STEM = "{stem}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One source and where its sessions go: ``prefix`` comes before their ids, ``number`` counts the sources."""
+    """One source and where its sessions go: ``prefix`` comes before their ids."""
 
     source: StoreAddress
     target: StoreAddress
     prefix: str = ""
-    number: int = 0
 
     def id_there(self, session_id: str) -> str:
         return self.prefix + session_id
@@ -37,10 +36,7 @@ def routes(source: StoreAddress, target: StoreAddress, prefix: str) -> Sequence[
     """
     if target.is_fleet:
         raise UsageError(f"{target} is several stores: sessions go into one", hint="name one file")
-    found = [
-        Route(source=member, target=target, prefix=_filled(prefix, member), number=number)
-        for number, member in enumerate(members(source))
-    ]
+    found = [Route(source=member, target=target, prefix=_filled(prefix, member)) for member in members(source)]
     if any(route.source.recorded == target.recorded for route in found):
         raise UsageError(f"{target} is itself among the sources")
     if _STEM in prefix and len({route.prefix for route in found}) < len(found):

@@ -197,6 +197,23 @@ def test_a_fleet_goes_into_one_store(tmp_path: Path, target: Target) -> None:
     assert "encrypted by its id" in refused.said
 
 
+def test_a_source_that_lost_most_of_its_sessions_or_is_away_takes_nothing_along(tmp_path: Path) -> None:
+    place, tenants = tmp_path / "target.db", tmp_path / "tenants"
+    tenants.mkdir()
+    for tenant in ("acme", "umbrella"):
+        write_sessions(tenants / f"{tenant}.db", {f"{tenant} {number}": turn(1) for number in range(20)})
+    assert migrate(tenants, place, "--create-tables").status == 0
+    (tenants / "umbrella.db").rename(tmp_path / "away.db")
+    assert migrate(tenants, place).json["deleted"] == {"sessions": 0}
+    (tmp_path / "away.db").rename(tenants / "umbrella.db")
+    for tenant in ("acme", "umbrella"):
+        for table in ("agent_sessions", "agent_messages"):
+            execute(str(tenants / f"{tenant}.db"), f"DELETE FROM {table} WHERE session_id LIKE '%1%'")
+    done = migrate(tenants, place)
+    assert (done.status, done.json["deleted"], len(done.json["left"])) == (3, {"sessions": 0}, 22)
+    assert execute(str(place), "SELECT count(*) FROM agent_sessions") == [(40,)]
+
+
 def test_what_has_no_place_is_found_before_the_first_write(tmp_path: Path, mysql_url: str) -> None:
     create_mysql_tables(mysql_url, id_type="VARCHAR(20)", text_type="TEXT", collation="utf8mb4_general_ci")
     source = tmp_path / "source.db"
