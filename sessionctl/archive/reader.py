@@ -9,22 +9,22 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Self
 
 from sessionctl.archive import format as form
-from sessionctl.archive import texts
+from sessionctl.archive import items, texts
 from sessionctl.archive.codecs import Compression, Unsound, decompressed, recognised, unfold
 from sessionctl.archive.format import Counts, End, Header, Malformed, Manifest
+from sessionctl.archive.lines import Lines
 from sessionctl.archive.places import Place, place
 from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.errors import ArchiveDamaged
 
 _IN_MEMORY = 8 * 1024 * 1024
 """Octets of one session's texts kept in memory."""
-_HASHED = 64 * 1024
 _TAIL = 4096
 
 
@@ -54,11 +54,12 @@ class ArchiveReader:
     a file calls ``verify`` first. Raises ArchiveMissing, ArchiveUnavailable, ArchiveDamaged.
     """
 
-    def __init__(self, address: str | Place) -> None:
+    def __init__(self, address: str | Place, *, trusting: bool = False) -> None:
+        """``trusting``: of items only the digests are checked, and none is read. For who wrote them just now."""
+        self._trusting = trusting
         self._place = place(address) if isinstance(address, str) else address
-        self._number = 0
         self._source = _Hashed(self._place.open())
-        self._lines = _lines(decompressed(self._source))  # type: ignore[arg-type] # it reads, and that is all
+        self._lines = Lines(decompressed(self._source))  # type: ignore[arg-type] # it reads, and that is all
         self.manifest: Manifest | None = None
         try:
             with self._placed():
@@ -116,37 +117,47 @@ class ArchiveReader:
             raise Malformed("it ends without a manifest: it is truncated or was never finished")
 
     def _session(self, session: SessionRecord, first: bytes, *, keep: bool) -> tuple[_Kept, Counts]:
-        digest, unhashed, waiting = hashlib.sha256(), [first], len(first)
-        kept, items, size = _Kept(), 0, 0
+        digest = hashlib.sha256(first + b"\n")
+        kept, count, size = _Kept(), 0, 0
+        read = items.decode_items if keep else items.count_items if self._trusting else items.measure_items
         try:
-            while (line := self._next()) is not None and form.is_item(line):
+            for number, octets, some in self._items(digest.update, read):
+                count, size = count + number, size + octets
                 if keep:
-                    item = form.decode_item(line)
-                    octets = texts.octets(item.text)
-                    kept.add(item, octets)
-                else:
-                    octets = form.item_octets(line)
-                items, size = items + 1, size + octets
-                unhashed.append(line)
-                waiting += len(line)
-                if waiting >= _HASHED:
-                    digest.update(b"\n".join((*unhashed, b"")))
-                    unhashed, waiting = [], 0
-            digest.update(b"\n".join((*unhashed, b"")) if unhashed else b"")
-            self._end(line, End(session.id, items, size, digest.hexdigest()))
+                    kept.add(some, octets)
+            end = self._end(self._next(), End(session.id, count, size, digest.hexdigest()))
         except BaseException:
             kept.close()
             raise
-        return kept, Counts(1, items, size)
+        return kept, Counts(1, end.items, end.bytes)
 
-    def _end(self, line: bytes | None, expected: End) -> None:
+    def _items(self, hash_lines: Callable[[bytes], object], read: items.Read) -> Iterator[items.Found]:
+        """The items of a session, some at a time."""
+        singly = 0
+        while self._lines.begins(items.START):
+            lines = b"" if singly else self._lines.at_hand()
+            found = read(lines) if lines else None
+            if found is not None:
+                self._lines.pass_over(lines, found.number)
+                hash_lines(lines)
+                yield found
+                continue
+            singly = max(singly or lines.count(b"\n"), 1) - 1
+            line = self._next() or b""
+            hash_lines(line + b"\n")
+            item = items.decode_item(line)
+            yield items.Found(1, texts.octets(item.text), [item])
+
+    def _end(self, line: bytes | None, expected: End) -> End:
         if line is None:
             raise Malformed(f"the session {expected.id!r} does not end")
         if not form.is_end(line):
             raise Malformed(f"an item of the session {expected.id!r}, or its end, belongs here")
-        if form.decode_end(line) != expected:
+        end = form.decode_end(line)
+        if end != (expected._replace(bytes=end.bytes) if self._trusting else expected):
             raise Malformed(f"the session {expected.id!r} is not what was archived")
         self._ends.update(line + b"\n")
+        return end
 
     def _finish(self, manifest: Manifest, counts: Counts) -> None:
         if manifest != Manifest(counts, self._ends.hexdigest()):
@@ -156,22 +167,21 @@ class ArchiveReader:
         self.manifest = manifest
 
     def _next(self) -> bytes | None:
-        self._number += 1
-        return next(self._lines, None)
+        return self._lines.next()
 
     @contextmanager
     def _placed(self) -> Iterator[None]:
         try:
             yield
         except Unsound as error:
-            raise ArchiveDamaged(f"{self._place}, near line {self._number}: {error}") from error
+            raise ArchiveDamaged(f"{self._place}, near line {self._lines.number}: {error}") from error
         except Malformed as error:
-            raise ArchiveDamaged(f"{self._place}, line {self._number}: {error}") from error
+            raise ArchiveDamaged(f"{self._place}, line {self._lines.number}: {error}") from error
 
 
-def verify(address: str | Place) -> Verified:
+def verify(address: str | Place, *, trusting: bool = False) -> Verified:
     """Read one archive file from end to end and check all of it. Raises as ``ArchiveReader`` does."""
-    with ArchiveReader(address) as reader:
+    with ArchiveReader(address, trusting=trusting) as reader:
         return reader.verified()
 
 
@@ -229,8 +239,8 @@ class _Kept:
         self._octets = 0
         self._file: IO[bytes] | None = None
 
-    def add(self, item: StoredItem, octets: int) -> None:
-        self._items.append(item)
+    def add(self, items: list[StoredItem], octets: int) -> None:
+        self._items += items
         self._octets += octets
         if self._octets > _IN_MEMORY:
             self._spill()
@@ -238,7 +248,7 @@ class _Kept:
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
-        for block in form.encode_items(self._items):
+        for block in items.encode_items(self._items):
             self._file.write(block.data)
         self._items, self._octets = [], 0
 
@@ -246,28 +256,9 @@ class _Kept:
         if self._file is not None:
             self._file.seek(0)
             for line in self._file:
-                yield form.decode_item(line[:-1])
+                yield items.decode_item(line[:-1])
         yield from self._items
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their LF. A line that grows too long is refused before it is put together."""
-    parts: list[bytes] = []
-    length = 0
-    for chunk in chunks:
-        *whole, rest = chunk.split(b"\n")
-        if whole and parts:
-            whole[0] = b"".join((*parts, whole[0]))
-            parts, length = [], 0
-        yield from whole
-        if rest:
-            parts.append(rest)
-            length += len(rest)
-            if length > form.MAX_LINE:
-                raise Malformed(f"it is longer than {form.MAX_LINE >> 20} MiB")
-    if parts:
-        raise Malformed("it is cut off")

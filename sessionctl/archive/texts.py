@@ -7,10 +7,14 @@ import json
 
 import msgspec
 
-_quote = json.encoder.encode_basestring_ascii
+quote = json.encoder.encode_basestring_ascii
 parse_json = msgspec.json.Decoder(msgspec.Raw).decode
 """Checks that a text is one JSON value, by the letter of RFC 8259, and builds nothing."""
 REFUSALS = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+def scalar(value: str | int | None) -> str:
+    return "null" if value is None else quote(value) if isinstance(value, str) else str(int(value))
 
 
 def octets(text: str) -> int:
@@ -37,7 +41,7 @@ def no_constant(name: str) -> None:
 def as_string(text: str) -> str:
     raw = _stored_bytes(text)
     if raw is None or _is_utf8(text):
-        return f'"text":{_quote(text)}'
+        return f'"text":{quote(text)}'
     return f'"b64":"{base64.b64encode(raw).decode()}"'
 
 

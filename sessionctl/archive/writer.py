@@ -17,6 +17,7 @@ from typing import BinaryIO, Self
 from sessionctl.archive import format as form
 from sessionctl.archive.codecs import Compression, compressor
 from sessionctl.archive.format import Counts, End, Header, Manifest
+from sessionctl.archive.items import encode_items
 from sessionctl.archive.places import Place, Sink, place, reported
 from sessionctl.archive.reader import verify
 from sessionctl.core.record import SessionRecord, StoredItem
@@ -161,7 +162,7 @@ def lines_of(session: SessionRecord, items: Iterable[StoredItem]) -> Iterator[tu
     digest = hashlib.sha256(line)
     yield line, None
     count = size = 0
-    for block in form.encode_items(items):
+    for block in encode_items(items):
         digest.update(block.data)
         yield block.data, None
         count, size = count + block.items, size + block.bytes
@@ -170,7 +171,7 @@ def lines_of(session: SessionRecord, items: Iterable[StoredItem]) -> Iterator[tu
 
 def _read_back(target: Place, sealed: Sealed) -> None:
     try:
-        found = verify(target)
+        found = verify(target, trusting=True)  # each line was checked as it was made
     except ArchiveDamaged:
         _withdraw(target)
         raise

@@ -7,7 +7,7 @@ has of each (a ``Look``), and nothing is put where that does not allow it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,13 @@ from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
 from sessionctl.errors import SessionctlError
+from sessionctl.operations.ahead import ahead
 from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
     from sessionctl.operations.stop import Stop
 
-_TOGETHER = 100
+_TOGETHER = 250
 _BYTES_TOGETHER = 4 * 2**20
 """Sessions put back in one transaction, at most; one larger session goes alone."""
 _NAMED_REFUSED = 100
@@ -74,7 +75,7 @@ class Placing:
 
     @property
     def totals(self) -> Totals:
-        return Totals(sessions=1, items=len(self.items), bytes=sum(item.size for item in self.items))
+        return Totals(sessions=1, items=len(self.items), bytes=sum([item.size for item in self.items]))
 
 
 @dataclass(slots=True)
@@ -116,13 +117,20 @@ Look = Callable[[Sequence[Whole]], list[Placing]]
 
 
 def portions(file: Place, wanted: Callable[[SessionRecord], bool] = lambda _: True) -> Iterator[list[Whole]]:
-    """The ``wanted`` sessions of one archive file, in portions that fit into one transaction."""
+    """The ``wanted`` sessions of one archive file, in portions that fit into one transaction.
+
+    The next one is read and checked while the last one is dealt with.
+    """
+    return ahead(_portions(file, wanted))
+
+
+def _portions(file: Place, wanted: Callable[[SessionRecord], bool]) -> Generator[list[Whole], None, None]:
     with ArchiveReader(file) as reader:
         some: list[Whole] = []
         size = 0
         for session, items in ((whole.session, tuple(whole.items)) for whole in reader.sessions(wanted)):
             some.append((session, items))
-            size += sum(len(item.text) for item in items)
+            size += sum([len(item.text) for item in items])
             if len(some) == _TOGETHER or size >= _BYTES_TOGETHER:
                 yield some
                 some, size = [], 0

@@ -167,12 +167,10 @@ class _Look:
 
     def _placing(self, session: SessionRecord, items: tuple[StoredItem, ...], there: list[str] | None) -> Placing:
         fitting = items if self.exact or self.structured else on_main_branch(session, items)
-        case = self._case(_texts(fitting), there)
+        case = Case.BACK if there is None else self._case(_texts(fitting), there)
         return Placing(session, fitting, case, exact=self.exact, left_out=len(items) - len(fitting))
 
-    def _case(self, archived: list[str], there: list[str] | None) -> Case:
-        if there is None:
-            return Case.BACK
+    def _case(self, archived: list[str], there: list[str]) -> Case:
         if there == archived:
             return Case.ALREADY
         appended_to = there[: len(archived)] == archived

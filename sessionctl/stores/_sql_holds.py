@@ -126,10 +126,13 @@ class SqlHoldStore(SqlItemReader):
             if connection.execute(select(kept.c.hold_id).where(over).limit(1)).first():  # else no right to delete
                 connection.execute(delete(kept).where(over))
             self._is_swept = True
-        rows = [dict(zip(COLUMNS, row_of(hold), strict=True)) for hold in holds]
+        rows = list(map(row_of, holds))
         if rows:
             schema, _ = self._place_of_holds(connection)
-            connection.execute(insert(_table(schema)), rows)
+            self._insert_holds(connection, _table(schema), rows)
+
+    def _insert_holds(self, connection: Connection, holds: TableClause, rows: Sequence[Sequence[Any]]) -> None:
+        connection.execute(insert(holds), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
     def _drop_holds(self, connection: Connection, holds: Iterable[Hold]) -> int:
         """Take exactly these away; how many of them there were."""

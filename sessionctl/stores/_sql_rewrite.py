@@ -16,8 +16,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sessionctl.core.model import Onto, Outcome, Put, Rewrite, Span
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._sql_dialect import Expression
+from sessionctl.stores._sql_put import SqlPutStore
 from sessionctl.stores._sql_values import chunked
-from sessionctl.stores._sql_whole import SqlWholeStore
 
 _KEYS = 1000
 """Of items that one statement asks for."""
@@ -32,7 +32,7 @@ class Refused(Exception):
     """The store would not make one of several changes; they have to be tried one by one."""
 
 
-class SqlRewriter(SqlWholeStore):
+class SqlRewriter(SqlPutStore):
     """What changes items of sessions that are locked; all in the caller's transaction."""
 
     _spans_together = 200
@@ -117,7 +117,8 @@ class SqlRewriter(SqlWholeStore):
         others = tuple(item for item in put.items if item.key not in replaced)
         if not self._has_given(connection, [item.key for item in others]):
             return Outcome.CHANGED
-        return self._put_items(connection, replace(put, items=others))
+        kept = self._put_items(connection, [replace(put, items=others)], exact=True)
+        return Outcome.DONE if kept else Outcome.FAILED
 
     # --- looking ------------------------------------------------------------------------------
 

@@ -101,9 +101,14 @@ def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outc
         connection.execute(f"UPDATE {sessions} SET created_at = ? {_MINE}", (created, me))
     insert = (
         f"INSERT INTO {messages} (id, session_id, message_data, created_at) "
-        "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?) RETURNING id"
+        "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"
     )
-    keys = [connection.execute(insert, row).fetchone()[0] for row in _item_rows(put, me, created)]
+    rows = _item_rows(put, me, created)
+    if put.exact or layout.flavour != "AdvancedSQLiteSession":
+        connection.executemany(insert, rows)
+        keys = []
+    else:
+        keys = [connection.execute(f"{insert} RETURNING id", row).fetchone()[0] for row in rows]
     if put.exact:
         put_back(connection, layout.advanced, put.session_id, put.session.extras)
     elif put.session.extras.get(STRUCTURE) and STRUCTURE in layout.advanced:
@@ -172,12 +177,14 @@ def own_stamp(stored: str | None, at: str | None) -> str | None:
 
 def _item_rows(put: Put, session_id: bytes, created: str | None) -> Iterator[tuple[Any, ...]]:
     """The rows to insert. Items of another store keep their order by stamp too, where this one sorts by it."""
-    latest = None
+    last, latest = None, None
     for key, stored_at, at, data in put.items:
         octets = data.encode("utf-8", "surrogateescape")
         if put.exact:
             yield key, session_id, octets, stored_at
-        else:
-            own = own_stamp(stored_at, at)
+            continue
+        told = at or stored_at
+        if told != last:  # those stored together share their stamp
+            last, own = told, own_stamp(stored_at, at)
             latest = max(filter(None, (latest, own)), default=None)
-            yield None, session_id, octets, latest or created
+        yield None, session_id, octets, latest or created

@@ -51,10 +51,10 @@ from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
 from sessionctl.stores._drift import LiveColumn
 from sessionctl.stores._mysql_findings import activity_index, findings, id_keys, live_columns
+from sessionctl.stores._mysql_insert import InsertingStore
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._sql import WHOLE_SHARE
-from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock, TableFacts
@@ -82,7 +82,7 @@ _USAGE = text("""
 """)
 
 
-class Adapter(SqlFindings, SqlStore):
+class Adapter(SqlFindings, InsertingStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(

@@ -46,13 +46,13 @@ from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores._drift import LiveColumn
+from sessionctl.stores._postgresql_copy import CopyingStore
 from sessionctl.stores._postgresql_findings import activity_index, findings, live_columns
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
 from sessionctl.stores._sql import WHOLE_SHARE
-from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock, TableFacts
@@ -93,7 +93,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(SqlFindings, SqlStore):
+class Adapter(SqlFindings, CopyingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(
@@ -115,7 +115,7 @@ class Adapter(SqlFindings, SqlStore):
 
     def __init__(self, address: StoreAddress) -> None:
         zone = address.options.get("timezone")
-        self._zone: Expression = literal(zone, String) if zone else func.current_setting("TimeZone")
+        self._zone = literal(zone, String) if zone else func.current_setting("TimeZone")
         self._open(address, make_engine(address))
         try:
             with self._reading() as connection:
@@ -215,17 +215,6 @@ class Adapter(SqlFindings, SqlStore):
             asked = {"table": table, "column": self._messages.c.id.name}
             self._newest_key = connection.execute(_GIVEN, asked).scalar_one()
         return newest <= self._newest_key
-
-    def _insert_items(self, connection: Connection, rows: Sequence[Mapping[str, Any]], *, exact: bool) -> None:
-        # An array a column: the server would take each row as a statement of its own.
-        arrays = [
-            cast(literal(_array([row[name] for row in rows]), TEXT), ARRAY(BIGINT if name == "b_key" else TEXT))
-            for name in rows[0]
-        ]
-        given = func.unnest(*arrays).table_valued(*rows[0], with_ordinality="place", name="given").render_derived()
-        values = self._item_values(lambda name: given.c[name], exact=exact)
-        found = select(*values.values()).order_by(given.c.place)
-        connection.execute(insert(self._messages).from_select(list(values), found))
 
     def _live_columns(self, connection: Connection, table: TableFacts) -> Iterable[LiveColumn]:
         return live_columns(connection, table)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sessionctl.archive import format as form
 from sessionctl.archive.codecs import Compression
+from sessionctl.archive.items import decode_item, encode_items
 from sessionctl.archive.reader import ArchiveReader, verify
 from sessionctl.archive.writer import create_archive
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem
@@ -68,7 +69,7 @@ def test_a_round_trip_keeps_everything(
 @settings(max_examples=300)
 def test_a_line_shows_the_text_as_a_slice_or_as_a_string(text: str) -> None:
     """Any JSON parser reads every line, and finds the stored text in one of three places."""
-    (block,) = form.encode_items([item(1, text)])
+    (block,) = encode_items([item(1, text)])
     line = block.data.decode().removesuffix("\n")
     assert "\n" not in line
     record = json.loads(line, parse_constant=pytest.fail)
@@ -77,7 +78,7 @@ def test_a_line_shows_the_text_as_a_slice_or_as_a_string(text: str) -> None:
         assert line[line.index(',"data":') + 8 : -1] == text
     elif "text" in record:
         assert record["text"] == text
-    assert form.decode_item(block.data[:-1]) == item(1, text)
+    assert decode_item(block.data[:-1]) == item(1, text)
     if all(not "\ud800" <= char <= "\udfff" or "\udc80" <= char <= "\udcff" for char in text):
         assert block.bytes == len(text.encode("utf-8", "surrogateescape"))
 
@@ -107,9 +108,9 @@ def test_a_line_shows_the_text_as_a_slice_or_as_a_string(text: str) -> None:
     ids=repr,
 )
 def test_where_a_text_stands(text: str, place: str) -> None:
-    (block,) = form.encode_items([item(1, text)])
+    (block,) = encode_items([item(1, text)])
     assert list(json.loads(block.data)) == ["key", "stored_at", place]
-    assert form.decode_item(block.data[:-1]).text == text
+    assert decode_item(block.data[:-1]).text == text
 
 
 def test_parts_make_a_file_of_the_second_version(tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""Work beside work: the next one of a row is made while the last one is dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def ahead(source: Generator[T, None, None]) -> Iterator[T]:
+    """What ``source`` yields, each made by a thread while the one before it is worked on; its errors too.
+
+    ``source`` is used by that thread alone, and closed at the end, however that comes.
+    """
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        try:
+            coming = thread.submit(next, source, None)
+            while (found := coming.result()) is not None:
+                coming = thread.submit(next, source, None)
+                yield found
+        finally:
+            thread.submit(source.close)

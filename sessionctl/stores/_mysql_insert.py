@@ -1,0 +1,38 @@
+"""Rows into MySQL and MariaDB, many by one statement: the driver does so by itself only where nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Insert
+
+from sessionctl.stores._sql_apply import SqlStore
+
+_CHARS = 256 * 1024
+"""Of a statement's values together: escaped and encoded they fit into the smallest packets that servers are set to."""
+
+
+class InsertingStore(SqlStore):
+    """A store whose rows come many at once."""
+
+    def _insert_rows(self, connection: Connection, one: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+        compiled = one.compile(dialect=self._engine.dialect)
+        head, _, values = str(compiled).partition(" VALUES ")
+        names, constants = compiled.positiontup or (), compiled.params
+        for some in _statements(rows):
+            given = tuple(row[name] if name in row else constants[name] for row in some for name in names)
+            connection.exec_driver_sql(f"{head} VALUES {', '.join([values] * len(some))}", given)
+
+
+def _statements(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    some: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += sum([len(str(value)) for value in row.values()])
+        if size >= _CHARS:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
