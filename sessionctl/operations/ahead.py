@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_TURN_S = 0.0005
+
+
+def take_short_turns() -> None:
+    """Threads of this process give way ten times as often as they are used to.
+
+    Else one that talks with a server, in many short exchanges, would wait 5 ms for each beside one that computes.
+    """
+    sys.setswitchinterval(_TURN_S)
 
 
 def ahead(source: Generator[T, None, None]) -> Iterator[T]:
@@ -14,6 +25,7 @@ def ahead(source: Generator[T, None, None]) -> Iterator[T]:
 
     ``source`` is used by that thread alone, and closed at the end, however that comes.
     """
+    take_short_turns()
     with ThreadPoolExecutor(1, "ahead") as thread:
         try:
             coming = thread.submit(next, source, None)

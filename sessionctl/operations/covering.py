@@ -24,6 +24,7 @@ from sessionctl.core.plan import Step
 from sessionctl.core.record import WholeSession
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
+from sessionctl.operations.ahead import take_short_turns
 from sessionctl.operations.placing import settle
 from sessionctl.stores.base import Store
 
@@ -135,6 +136,7 @@ class Covering:
     def __init__(self, reader: Store, keeper: Keeper, ledger: Ledger, run: Run) -> None:
         self._reader, self._keeper, self._ledger = reader, keeper, ledger
         self._run = replace(run, archive=keeper.name)
+        take_short_turns()
         self._thread = ThreadPoolExecutor(1, "cover")
         self._is_over = Event()
         self._number = 0
