@@ -129,7 +129,7 @@ class CopyingStore(SqlStore):
         else:
             given = func.unnest(cast(literal(self._given(known)), ARRAY(TEXT))).table_valued("stamp").render_derived()
             local = self._stamp_text(self._stamp_at(column, given.c.stamp), Clock.LOCAL)
-            fields = dict(connection.execute(select(given.c.stamp, local)).tuples())
+            fields = {row[0]: row[1] for row in connection.execute(select(given.c.stamp, local))}
         return {None: _NULL} | fields
 
 

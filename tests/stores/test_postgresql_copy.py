@@ -80,11 +80,9 @@ def test_instants_become_the_local_times_that_the_sdk_would_have_written(url: st
     puts = [foreign(name, *("{}",) * 8, stamps=stamps) for name in ("x", "y")]
     with opened(url, **({"timezone": zone} if named else {})) as store:
         assert list(store.put(puts)) == [Outcome.DONE] * 2
-    asked = (
-        f"SELECT created_at = timestamptz '{{}}+00' AT TIME ZONE '{zone}' FROM agent_messages WHERE session_id = 'x'"
-    )
-    for place, stamp in enumerate(stamps):
-        assert postgres_execute(url, f"{asked.format(stamp)} WHERE session_id = 'x' ORDER BY id")[place] == (True,)
+    local = ", ".join(f"timestamptz '{stamp}+00' AT TIME ZONE '{zone}'" for stamp in stamps)
+    asked = f"SELECT array_agg(created_at ORDER BY id) = ARRAY[{local}] FROM agent_messages WHERE session_id = 'x'"
+    assert postgres_execute(url, asked) == [(True,)]
     last = postgres_execute(url, f"SELECT updated_at AT TIME ZONE '{zone}' FROM agent_sessions WHERE session_id = 'y'")
     assert last[0][0] == instants[-1]
 
