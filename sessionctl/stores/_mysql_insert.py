@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from sessionctl.stores._sql_apply import SqlStore
 _CHARS = 256 * 1024
 """Of a statement's values together: escaped and encoded they fit into the smallest packets that servers are set to."""
 
+_NAMED = re.compile(r"%\((\w+)\)s")
+"""The place of a value in a compiled statement."""
+
 
 class InsertingStore(SqlStore):
     """A store whose rows come many at once."""
@@ -19,10 +23,10 @@ class InsertingStore(SqlStore):
     def _insert_rows(self, connection: Connection, one: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
         compiled = one.compile(dialect=self._engine.dialect)
         head, _, values = str(compiled).partition(" VALUES ")
-        names, constants = compiled.positiontup or (), compiled.params
+        names, unnamed = _NAMED.findall(values), _NAMED.sub("%s", values)
         for some in _statements(rows):
-            given = tuple(row[name] if name in row else constants[name] for row in some for name in names)
-            connection.exec_driver_sql(f"{head} VALUES {', '.join([values] * len(some))}", given)
+            given = tuple([row[name] if name in row else compiled.params[name] for row in some for name in names])
+            connection.exec_driver_sql(f"{head} VALUES {', '.join([unnamed] * len(some))}", given)
 
 
 def _statements(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
