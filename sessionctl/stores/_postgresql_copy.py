@@ -57,6 +57,7 @@ class CopyingStore(SqlStore):
 
     _zone: Expression
     """The time zone of stamps that are local times."""
+    _in_utc: bool | None = None
     _is_utf8: bool
     """Does the server keep the octets that it is sent?"""
 
@@ -124,13 +125,19 @@ class CopyingStore(SqlStore):
         known = [stamp for stamp in stamps if stamp is not None]
         if column.info["facts"].clock is Clock.INSTANT:  # 'infinity' is in no zone
             fields = {stamp: f"{stamp}+00" if stamp[-1:].isdigit() else stamp for stamp in known}
-        elif exact or not known or connection.execute(select(func.lower(self._zone))).scalar_one() in _UTC:
+        elif exact or not known or self._is_utc(connection):
             fields = {stamp: stamp for stamp in known}
         else:
             given = func.unnest(cast(literal(self._given(known)), ARRAY(TEXT))).table_valued("stamp").render_derived()
             local = self._stamp_text(self._stamp_at(column, given.c.stamp), Clock.LOCAL)
             fields = {row[0]: row[1] for row in connection.execute(select(given.c.stamp, local))}
         return {None: _NULL} | fields
+
+    def _is_utc(self, connection: Connection) -> bool:
+        """Are local times here those of UTC? Asked once: they are of the role, whatever connection it has."""
+        if self._in_utc is None:
+            self._in_utc = connection.execute(select(func.lower(self._zone))).scalar_one() in _UTC
+        return self._in_utc
 
 
 def _lines(

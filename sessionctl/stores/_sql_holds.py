@@ -31,6 +31,8 @@ class SqlHoldStore(SqlItemReader):
     """A reader that keeps holds."""
 
     _is_swept = False
+    _has_table = False
+    """Was the table of holds seen, by this object?"""
     _changes_with: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's execution options of a transaction that changes."""
 
@@ -120,16 +122,16 @@ class SqlHoldStore(SqlItemReader):
 
     def _add_holds(self, connection: Connection, holds: Iterable[Hold], now: datetime) -> None:
         """Add them; those that are over by now go, once for this object."""
-        kept = self._kept(connection)
-        if kept is not None and not self._is_swept:
+        schema, is_there = self._place_of_holds(connection)
+        kept = _table(schema)
+        if is_there and not self._is_swept:
             over = kept.c.until <= stamp(now)
             if connection.execute(select(kept.c.hold_id).where(over).limit(1)).first():  # else no right to delete
                 connection.execute(delete(kept).where(over))
             self._is_swept = True
         rows = list(map(row_of, holds))
         if rows:
-            schema, _ = self._place_of_holds(connection)
-            self._insert_holds(connection, _table(schema), rows)
+            self._insert_holds(connection, kept, rows)
 
     def _insert_holds(self, connection: Connection, holds: TableClause, rows: Sequence[Sequence[Any]]) -> None:
         connection.execute(insert(holds), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
@@ -158,9 +160,11 @@ class SqlHoldStore(SqlItemReader):
 
     def _make_table(self) -> None:
         """In a transaction of its own: MySQL commits at every statement that makes something."""
+        if self._has_table:
+            return
         with self._reading() as connection, self._explained():
-            schema, is_there = self._place_of_holds(connection)
-        if is_there:
+            schema, self._has_table = self._place_of_holds(connection)
+        if self._has_table:
             return
         name = self._engine.dialect.identifier_preparer.format_table(_table(schema))
         statement = DDL[self._info.kind].format(table=name)
