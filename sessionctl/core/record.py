@@ -91,6 +91,14 @@ class WholeSession(NamedTuple):
     items: Iterable[StoredItem]
 
 
+def octets_of(items: Iterable[StoredItem]) -> int:
+    """Octets of the stored texts of all ``items``."""
+    texts = [item.text for item in items]
+    if all(map(str.isascii, texts)):
+        return sum(map(len, texts))
+    return sum([len(text.encode("utf-8", "surrogateescape")) for text in texts])
+
+
 def digest_of(texts: Iterable[str]) -> str:
     """SHA-256 of texts in their order, in hex; each ends where it ends."""
     digest = hashlib.sha256()

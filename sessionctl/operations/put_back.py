@@ -18,7 +18,7 @@ from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.core.record import SessionRecord, StoredItem, octets_of
 from sessionctl.errors import SessionctlError
 from sessionctl.operations.ahead import ahead
 from sessionctl.stores.base import Store
@@ -75,7 +75,7 @@ class Placing:
 
     @property
     def totals(self) -> Totals:
-        return Totals(sessions=1, items=len(self.items), bytes=sum([item.size for item in self.items]))
+        return Totals(sessions=1, items=len(self.items), bytes=octets_of(self.items))
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Column, Connection, Insert, bindparam, exists, func, insert, or_, select, update
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import StoredItem, instant, is_usual
+from sessionctl.core.record import StoredItem, octets_of
 from sessionctl.stores._sql_dialect import Expression
 from sessionctl.stores._sql_layout import Clock
 from sessionctl.stores._sql_values import chunked
@@ -139,7 +140,7 @@ class SqlPutStore(SqlWholeStore):
         found = [stored.where(m.id.in_(some)) for some in chunked(keys, _KEYS)] if are_beside else [stored]
         kept = sum(int(connection.execute(statement).scalar_one() or 0) for statement in found)
         # One that is not strict cuts texts to what the column holds, and says nothing.
-        return kept == sum(item.size for put in puts for item in put.items)
+        return kept == sum([octets_of(put.items) for put in puts])
 
     def _put(self, connection: Connection, put: Put) -> Outcome:
         if not self._is_storable(put.session_id):
@@ -204,11 +205,14 @@ def item_stamps(put: Put) -> list[str | None]:
 
 
 def _utc(stored: str | None, at: str | None) -> str | None:
-    """``YYYY-MM-DD HH:MM:SS[.ffffff]``, which sorts as the time does; None where it is none."""
-    if at is None and stored is not None and is_usual(stored):
-        return stored
-    known = instant(stored, at)
-    return None if known is None else known.replace(tzinfo=None).isoformat(" ", "microseconds")
+    """The instant as ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts as the time does; None where it is none."""
+    try:
+        value = datetime.fromisoformat(at or stored or "")
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
+    return value.isoformat(" ", "microseconds")
 
 
 def _is_older(items: Sequence[StoredItem], first: Any, earliest: str | None) -> bool:
