@@ -26,7 +26,7 @@ from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.cut_over import CutOver, Journey, carry_holds
 from sessionctl.operations.execute import Terms, work_off
 from sessionctl.operations.migrate import Migration
-from sessionctl.operations.migration_record import MigrationRecord
+from sessionctl.operations.migration_record import MigrationRecord, record_of
 from sessionctl.operations.outlook import Outlook, look, usable
 from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.progress import Progress
@@ -36,6 +36,9 @@ from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.stop import Stop
 from sessionctl.stores import create_store, open_store
 from sessionctl.stores.base import Store
+
+_MANY = 100_000
+"""Items for which it pays to start processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,8 @@ def migrate(errand: Errand, out: Output) -> int:
     directory = state_dir(current().env)
     private_directory(directory)
     with ExitStack() as stack:
-        record = stack.enter_context(MigrationRecord(directory, source.recorded, target.recorded, errand.prefix))
+        place = record_of(directory, source.recorded, target.recorded, errand.prefix)
+        record = stack.enter_context(MigrationRecord(place))
         there = _existing(target, create_tables=errand.create_tables)
         if there is not None:
             stack.enter_context(there)
@@ -163,7 +167,7 @@ class _Work:
 
         migration = Migration(
             routes=self.ways, record=self.record, limits=self.errand.limits, stop=stop, bare=self.record.is_bare,
-            jobs=self.errand.jobs or (1 if takes_turns else 2), observe=seen,
+            jobs=self.errand.jobs or (1 if takes_turns or self.outlook.left_items < _MANY else 2), observe=seen,
             left_out=frozenset(misfit.session_id for misfit in self.outlook.misfits),
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from sessionctl.errors import SessionctlError
 
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS put (
-    id TEXT PRIMARY KEY, source TEXT NOT NULL, version TEXT NOT NULL, items INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    id BLOB PRIMARY KEY, source TEXT NOT NULL, version TEXT NOT NULL, items INTEGER NOT NULL, bytes INTEGER NOT NULL,
     updated TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bare (is_so INTEGER PRIMARY KEY);
 """
+_PORTION = "SELECT * FROM put WHERE id > ? OR ? IS NULL ORDER BY id LIMIT 1000"
 _TO_THE_SECOND = timedelta(seconds=1)
 """Stores keep stamps to the second, and round them as they like."""
 
@@ -51,16 +53,21 @@ class Entry:
         return self.updated is None or ref.updated_at is None or abs(ref.updated_at - self.updated) <= _TO_THE_SECOND
 
 
-class MigrationRecord:
-    """The record of the migration between stores of these addresses; ``directory`` must exist."""
+def record_of(directory: Path, source: str, target: str, prefix: str) -> Path:
+    """Where the record of the migration between stores of these addresses lies."""
+    told = f"{source}\n{target}\n{prefix}".encode("utf-8", "surrogateescape")
+    return directory / f"migration-{hashlib.sha256(told).hexdigest()[:24]}.db"
 
-    def __init__(self, directory: Path, source: str, target: str, prefix: str) -> None:
-        told = f"{source}\n{target}\n{prefix}".encode("utf-8", "surrogateescape")
-        name = hashlib.sha256(told).hexdigest()[:24]
-        self._path = directory / f"migration-{name}.db"
+
+class MigrationRecord:
+    """The record in the file at ``path``, made where it is missing. Safe from several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
         with self._disk():
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_LAYOUT}")
 
     def find(self, ids: Iterable[str]) -> dict[str, Entry]:
@@ -75,9 +82,15 @@ class MigrationRecord:
         return self._db.execute("SELECT 1 FROM put LIMIT 1").fetchone() is None
 
     def entries(self) -> Iterator[Entry]:
-        """All of them."""
-        with self._disk():
-            yield from map(_entry, self._db.execute("SELECT * FROM put"))
+        """All of them, a portion at a time."""
+        last: bytes | None = None
+        while True:
+            with self._disk():
+                some = self._db.execute(_PORTION, (last, last)).fetchall()
+            if not some:
+                return
+            yield from map(_entry, some)
+            last = some[-1][0]
 
     def note(self, entries: Iterable[Entry]) -> None:
         rows = [
@@ -108,9 +121,10 @@ class MigrationRecord:
     @contextmanager
     def _disk(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except (sqlite3.Error, OSError) as error:
-            raise SessionctlError(f"the record of the migration cannot be kept in {self._path}: {error}") from error
+            raise SessionctlError(f"the record of the migration cannot be kept in {self.path}: {error}") from error
 
     def __enter__(self) -> Self:
         return self

@@ -38,6 +38,11 @@ class Outlook:
         """Sessions that are to be copied, or compared with what is there."""
         return self.matched.sessions - self.in_place
 
+    @property
+    def left_items(self) -> int:
+        """About how many items they have."""
+        return self.matched.items * self.left // max(1, self.matched.sessions)
+
 
 def usable(ways: Sequence[Route]) -> tuple[list[Route], int]:
     """Those whose source is a store of the SDK, and how many others there are in a fleet.
