@@ -5,8 +5,6 @@ Encoded images and files are never shown, only what they are and how large; encr
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
+from sessionctl.core.envelope import sealed_at
 from sessionctl.core.payload import Payload, media, objects, string, without_blobs
 from sessionctl.core.units import format_size, format_time
 
@@ -279,11 +278,10 @@ def _envelope(fields: Fields) -> Iterator[Piece]:
 
 
 def _sealed_at(token: str) -> str | None:
-    """A Fernet token tells its time without the key: a version byte, then seconds since 1970, big-endian."""
+    seconds = sealed_at(token)
     try:
-        head = base64.urlsafe_b64decode(token[:12].encode())
-        return format_time(datetime.fromtimestamp(int.from_bytes(head[1:9], "big"), UTC)) if head[0] == 0x80 else None
-    except (binascii.Error, ValueError, IndexError, OverflowError, OSError):
+        return None if seconds is None else format_time(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError):
         return None
 
 

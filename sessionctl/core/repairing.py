@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 
+from sessionctl.core.diagnosis import OF_ITEMS
 from sessionctl.core.history import FATAL, HARMLESS, Defect, Judge
 from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload
 from sessionctl.core.sending import CALLS_OF
 
 Read = Sequence[tuple[Item, Payload]]
-MENDABLE = (*FATAL, *HARMLESS)
-"""Classes of defects that can be mended by taking items out."""
+MENDABLE = (*FATAL, *HARMLESS, *OF_ITEMS)
+"""Classes of findings that can be mended by taking items out."""
 _ROUNDS = 20
 _WITH_ITS_CALL = frozenset({"output_before_call"})
 _WITH_ITS_TURN = frozenset({"item_without_reasoning"})
 """Classes of which the item alone is not the whole defect."""
 
 
-def repair(read: Read, kinds: Collection[str]) -> frozenset[int] | None:
+def repair(read: Read, kinds: Collection[str], singled_out: AbstractSet[int] = frozenset()) -> frozenset[int] | None:
     """The positions of the items of a session, given in the SDK's order, that must go to mend its ``kinds``.
 
-    None of them where nothing is to be mended; None where it cannot be done without another defect.
+    Those ``singled_out`` go by themselves. None of them where nothing is to be mended; None where it cannot be
+    done without another defect.
     """
     before = {(defect.kind, defect.position) for defect in _defects(read, frozenset())}
-    if not any(kind in kinds for kind, _ in before):
+    if not singled_out and not any(kind in kinds for kind, _ in before):
         return frozenset()
-    gone = frozenset[int]()
+    gone = frozenset(singled_out)
     for _ in range(_ROUNDS):
         left = _defects(read, gone)
         wrong = [each for each in left if each.kind in kinds or (each.kind, each.position) not in before]

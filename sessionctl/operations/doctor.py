@@ -10,14 +10,17 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
-from sessionctl.core.diagnosis import Diagnosis
+from sessionctl.core.diagnosis import TIME_TO_LIVE, Diagnosis, Sight
+from sessionctl.core.envelope import Key
 from sessionctl.core.finding import Finding, gravest_first
 from sessionctl.core.model import Effect, Order, SessionRef
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import AHEAD_BY
 from sessionctl.core.repairing import MENDABLE
 from sessionctl.core.selector import Selector
+from sessionctl.core.units import exact_duration
 from sessionctl.operations.purge import old_writers
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
@@ -64,19 +67,26 @@ class Places:
             yield Finding(kind="two_stores", count=self._count, examples=tuple(self._twice), detail=detail)
 
 
-def diagnose(store: Store, selector: Selector, note: Callable[[SessionRef], None] = lambda _: None) -> Diagnosed:
-    """What is wrong with ``store`` and the sessions that ``selector`` chooses; ``note`` is told of each of them."""
+def diagnose(
+    store: Store, selector: Selector, note: Callable[[SessionRef], None] = lambda _: None,
+    *, ttl: timedelta | None = None, key: Key | None = None,
+) -> Diagnosed:  # fmt: skip
+    """What is wrong with ``store`` and the sessions that ``selector`` chooses; ``note`` is told of each of them.
+
+    ``ttl`` and ``key``: what the application gives EncryptedSession, as far as it is known.
+    """
     now = store.now()
+    sight = Sight(now=now, ttl=ttl or TIME_TO_LIVE, key=key)
     seen = _Seen()
     for ref in select(store, selector, now=now, order=Order.PHYSICAL):
         note(ref)
-        diagnosis = Diagnosis(now)
+        diagnosis = Diagnosis(ref.id, sight)
         for item in store.items(ref.id):
             diagnosis.see(read_item(item.text), item)
         seen.add(ref.id, diagnosis.found())
     label = shlex.quote(store.address.label)
     own = (_with_fix(finding, label) for finding in store.findings(selector.resolve(now)))
-    found = [*seen.findings(label), *of_any_store(store), *own]
+    found = [*seen.findings(label, sight.ttl), *of_any_store(store), *own]
     return Diagnosed(store=str(store.address), sessions=seen.sessions, findings=tuple(sorted(found, key=gravest_first)))
 
 
@@ -95,10 +105,14 @@ class _Seen:
             if len(self.examples[kind]) < EXAMPLES:
                 self.examples[kind].append(session_id)
 
-    def findings(self, label: str) -> Iterator[Finding]:
+    def findings(self, label: str, ttl: timedelta) -> Iterator[Finding]:
         for kind, count in self.counts.items():
-            fix = f"sessionctl doctor --fix {kind} -s {label}" if kind in MENDABLE else None
-            yield Finding(kind=kind, count=count, examples=tuple(self.examples[kind]), fix=fix)
+            within, detail = "", ""
+            if kind == "expired_rows":
+                detail = f"of {exact_duration(ttl)}; what the application set is not stored"
+                within = f" --ttl {exact_duration(ttl)}"
+            fix = f"sessionctl doctor --fix {kind}{within} -s {label}" if kind in MENDABLE else None
+            yield Finding(kind=kind, count=count, examples=tuple(self.examples[kind]), detail=detail, fix=fix)
 
 
 def _with_fix(finding: Finding, label: str) -> Finding:
@@ -118,7 +132,7 @@ def of_any_store(store: Store) -> Iterator[Finding]:
         told = "; ".join(f"{hazard.what} {hazard.effect}" for hazard in hanging[:EXAMPLES])
         yield Finding(kind="foreign_rows", count=len(hanging), detail=told)
     for sentence in old_writers(store.address, info):
-        yield Finding(kind="old_sdk", detail=sentence)
+        yield Finding(kind="old_sdk", detail=sentence, fix="pip install --upgrade 'openai-agents>=0.23.1'")
 
 
 def grave(findings: Iterable[Finding]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from sessionctl.core.diagnosis import TIME_TO_LIVE, Sight, singled_out
 from sessionctl.core.model import Rewrite, SessionRef
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import Step
@@ -25,11 +26,11 @@ MIN_IDLE = timedelta(minutes=1)
 
 def plan_mending(
     store: Store, selector: Selector, kinds: Collection[str],
-    *, min_idle: timedelta, spool_directory: Path | None = None,
+    *, min_idle: timedelta, ttl: timedelta | None = None, spool_directory: Path | None = None,
 ) -> SpooledPlan:  # fmt: skip
-    """Freeze what leaves which sessions to mend defects of ``kinds``; see ``plan_changes``."""
+    """Freeze what leaves which sessions to mend defects of ``kinds``; see ``plan_changes``, ``Sight`` for ``ttl``."""
     terms = tuple(f"no {kind}" for kind in sorted(kinds))
-    foreseeing = _Foreseeing(store, kinds)
+    foreseeing = _Foreseeing(store, kinds, Sight(now=store.now(), ttl=ttl or TIME_TO_LIVE))
     plan = plan_changes(
         store, selector, COMMAND, foreseeing.steps, min_idle=min_idle, terms=terms, spool_directory=spool_directory
     )
@@ -45,6 +46,7 @@ class _Foreseeing:
 
     store: Store
     kinds: Collection[str]
+    sight: Sight
     unmendable: int = 0
 
     def steps(self, refs: Iterable[SessionRef]) -> Iterator[Step]:
@@ -55,7 +57,7 @@ class _Foreseeing:
 
     def _step(self, ref: SessionRef) -> Step | None:
         read = [(item, read_item(item.text)) for item in self.store.items(ref.id)]
-        positions = repair(read, self.kinds)
+        positions = repair(read, self.kinds, singled_out(read, ref.id, self.kinds, self.sight))
         going = [read[position][0] for position in sorted(positions or ())]
         keys = [item.key for item, _ in read if isinstance(item.key, int)]
         remove = {item.key for item in going if isinstance(item.key, int)}

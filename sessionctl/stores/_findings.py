@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from sessionctl.core.finding import Finding
+from sessionctl.core.units import format_second
 
 EXAMPLES = 5
+_BETWEEN = timedelta(hours=1)
+"""Without any activity before a store was made: longer than it takes to move it."""
 LAST_INT4 = 2**31 - 1
 _NEAR = 0.8
 
@@ -25,6 +29,13 @@ def of_rows(kind: str, rows: Iterable[Any], fix: str | None = None) -> list[Find
 def near_the_end(newest_key: int | None) -> bool:
     """Are four fifths of the keys of four octets used up?"""
     return newest_key is not None and newest_key > _NEAR * LAST_INT4
+
+
+def young(made: datetime | None, newest_before: datetime | None, older: int) -> Iterator[Finding]:
+    """Was a store made later than so many of its sessions, the newest of which was active at ``newest_before``?"""
+    if made is not None and newest_before is not None and made - newest_before > _BETWEEN:
+        detail = f"made {format_second(made)}; nothing is here of the time from {format_second(newest_before)} to then"
+        yield Finding(kind="young_store", count=older, detail=detail)
 
 
 def rows_given_back(sessions: str, messages: str) -> str:

@@ -88,14 +88,25 @@ def findings(connection: Connection, layout: Layout, messages: Table) -> Iterato
         yield Finding(kind="text_cap", detail=f"{texts.type}; writers wait while the table is rewritten", fix=fix)
     collation = layout.messages.columns["session_id"].collation or ""
     if collation and not collation.endswith(("_bin", "binary")):
-        detail = f"collation {collation}; a foreign key has to be dropped for it and made again"
-        yield Finding(kind="case_insensitive_ids", detail=detail, fix=_exact_ids(layout))
+        detail = f"collation {collation}; writers wait while the tables are rewritten"
+        yield Finding(kind="case_insensitive_ids", detail=detail, fix=_exact_ids(connection, layout))
     if has_local_times(layout):
         row = connection.execute(_OFF_UTC).one()
         if row.off:
-            yield Finding(kind="local_times", detail=f"DATETIME, read as {row.zone}")
+            yield Finding(kind="local_times", detail=f"DATETIME, read as {row.zone}", fix=_IN_UTC)
 
 
-def _exact_ids(layout: Layout) -> str:
-    ids = "session_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
-    return "; ".join(f"ALTER TABLE {quoted_table(each)} MODIFY {ids}" for each in (layout.sessions, layout.messages))
+_IN_UTC = "SET GLOBAL time_zone = '+00:00'"
+"""And in the server's own settings, before the application's first write: stamps that are there mean what they did."""
+
+
+def _exact_ids(connection: Connection, layout: Layout) -> str:
+    """The server lets columns of a foreign key change only unchecked; both change alike."""
+    statements = []
+    for table in (layout.sessions, layout.messages):
+        lengths = [each.length or 0 for each in live_columns(connection, table) if each.name == "session_id"]
+        ids = f"session_id VARCHAR({max(*lengths, 255)}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
+        statements.append(f"ALTER TABLE {quoted_table(table)} MODIFY {ids}")
+    if layout.refers:
+        statements = ["SET SESSION foreign_key_checks = 0", *statements, "SET SESSION foreign_key_checks = 1"]
+    return "; ".join(statements)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import shlex
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sessionctl.core.finding import Finding
 from sessionctl.core.units import format_size
 from sessionctl.stores._drift import LiveColumn, drift
-from sessionctl.stores._findings import of_rows, rows_given_back
+from sessionctl.stores._findings import of_rows, rows_given_back, young
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_layout import SqliteLayout, index_columns, index_ddl, quoted
-from sessionctl.stores._sqlite_values import text
+from sessionctl.stores._sqlite_side import made_at, uncheckpointed
+from sessionctl.stores._sqlite_structure import STRUCTURE, STRUCTURED
+from sessionctl.stores._sqlite_values import parse, stamp, text
 from sessionctl.stores.schema import schema_of
 
 _LARGE_LOG = 64 * 2**20
+_MANY_PAGES = 4000
+_DETAILS = {
+    "unstructured_items": "opened as plain rows before; told to it where a session has no structure at all: others are "
+    "left over from branches, or written by another class",
+    "stale_generations": "kept so that open agents notice the deletion: to be deleted while none is",
+}
 _MUCH_FREE, _FREE_SHARE = 16 * 2**20, 0.25
 _WITHOUT_SESSION = "FROM {} o WHERE NOT EXISTS (SELECT 1 FROM {{sessions}} s WHERE s.session_id = o.session_id)"
 _WITHOUT_ITEMS = "FROM {sessions} o WHERE NOT EXISTS (SELECT 1 FROM {messages} m WHERE m.session_id = o.session_id)"
@@ -27,7 +36,7 @@ _OF_ROWS = (
         "unstructured_items",
         "message_structure",
         "FROM {messages} o WHERE id NOT IN (SELECT message_id FROM {structure})",
-        None,
+        STRUCTURED,
     ),
     (
         "dangling_structure",
@@ -41,6 +50,12 @@ _OF_ROWS = (
         _WITHOUT_SESSION.format("turn_usage"),
         "DELETE FROM turn_usage WHERE session_id NOT IN (SELECT session_id FROM {sessions})",
     ),
+    (
+        "stale_generations",
+        "session_clear_generations",
+        _WITHOUT_SESSION.format("session_clear_generations"),
+        "DELETE FROM session_clear_generations WHERE session_id NOT IN (SELECT session_id FROM {sessions})",
+    ),
 )
 """Class, the table it needs beyond the SDK's two, the rows, each a session's, and the statement that mends them."""
 
@@ -52,8 +67,10 @@ def findings(file: SqliteFile, layout: SqliteLayout, *, whole: bool) -> Iterator
     yield from drift(_columns(file, sessions), _columns(file, messages), (sessions, messages))
     yield from _space(file)
     yield from _permissions(file.path)
+    yield from _releases(file, layout)
     if whole:
         yield from _rows(file, layout)
+        yield from _age(file, layout)
 
 
 def _rows(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
@@ -63,7 +80,29 @@ def _rows(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
         if needs is None or needs in layout.advanced:
             found = file.rows(f"SELECT o.session_id, count(*) {rows.format(**names)} GROUP BY o.session_id")
             mending = fix.format(**names) if fix else None
-            yield from of_rows(kind, ((text(session_id), number) for session_id, number in found), mending)
+            for finding in of_rows(kind, ((text(session_id), number) for session_id, number in found), mending):
+                yield replace(finding, detail=_DETAILS.get(kind, ""))
+
+
+def _age(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
+    made = made_at(file.path)
+    if made is not None:
+        older = f"SELECT max(updated_at), count(*) FROM {quoted(layout.sessions)} WHERE updated_at < ?"
+        newest, count = file.row(older, (stamp(made),))
+        yield from young(made, parse(newest), count)
+
+
+def _releases(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
+    """What tells of the release that made the file."""
+    path = shlex.quote(str(file.path))
+    if not file.has_log:
+        detail = "a rollback journal, as SDK 0.13.5 and before leave it: writers wait for readers"
+        fix = f"sqlite3 {path} 'PRAGMA journal_mode = WAL'"
+        yield Finding(kind="older_release", detail=detail, fix=fix)
+    for table, release in (("branch_reservations", "0.19.4"), ("session_clear_generations", "0.20.0")):
+        if STRUCTURE in layout.advanced and table not in layout.advanced:
+            yield Finding(kind="older_release", detail=f"no table {table}, which SDK {release} and later make")
+            break
 
 
 def _indexes(file: SqliteFile, layout: SqliteLayout) -> Iterator[Finding]:
@@ -102,6 +141,11 @@ def _space(file: SqliteFile) -> Iterator[Finding]:
     if log > _LARGE_LOG:
         fix = f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
         yield Finding(kind="large_log", detail=f"{format_size(log)} beside a file of {format_size(size)}", fix=fix)
+    waiting, logged = uncheckpointed(file.path)
+    if waiting > _MANY_PAGES:
+        fix = f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+        detail = f"of {logged:,} pages in the log, where SQLite moves them every 1,000; an open reader, mostly"
+        yield Finding(kind="uncheckpointed_pages", count=waiting, detail=detail, fix=fix)
     free, pages, page = file.row(
         "SELECT freelist_count, page_count, page_size FROM pragma_freelist_count, pragma_page_count, pragma_page_size"
     )

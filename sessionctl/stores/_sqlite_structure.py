@@ -26,6 +26,17 @@ _EMPTY_TURNS = (
     "SELECT 1 FROM message_structure v WHERE v.session_id = turn_usage.session_id "
     "AND v.branch_id = turn_usage.branch_id AND v.user_turn_number = turn_usage.user_turn_number)"
 )
+STRUCTURED = (
+    "INSERT INTO {structure} (session_id, message_id, branch_id, message_type, sequence_number, "
+    "user_turn_number, branch_turn_number, tool_name) SELECT session_id, id, 'main', kind, row_number() OVER "
+    "w, sum(kind = 'user') OVER w, sum(kind = 'user') OVER w, tool FROM (SELECT session_id, id, CASE WHEN "
+    "item ->> 'role' IN ('user', 'assistant') THEN item ->> 'role' ELSE coalesce(nullif(item ->> 'type', ''), "
+    "'other') END AS kind, coalesce(item ->> 'server_label' || '.', item ->> 'namespace' || '.', '') || (item "
+    "->> 'name') AS tool FROM (SELECT session_id, id, iif(json_valid(message_data), message_data, '{{}}') AS "
+    "item FROM {messages} WHERE session_id NOT IN (SELECT session_id FROM {structure}))) WINDOW w AS "
+    "(PARTITION BY session_id ORDER BY id)"
+)
+"""The statement that gives sessions without any structure that of a single branch, as ``write_anew`` does."""
 _NAMED_BY_TYPE = frozenset(
     {
         "apply_patch_call",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shlex
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -145,8 +147,11 @@ def test_an_active_session_is_not_mended_and_the_words_for_what_cannot_be(tmp_pa
         assert (refused.status, words in refused.said) == (2, True), refused.said
 
 
-def test_of_encrypted_sessions_expired_and_plain_items_are_told(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+def test_of_encrypted_sessions_expired_and_plain_items_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ids = tmp_path / "store.db", tmp_path / "ids"
+    ids.write_text("old\nmixed\n")
 
     async def write() -> None:
         for name, lifetime in (("old", 600), ("mixed", 600)):
@@ -168,6 +173,29 @@ def test_of_encrypted_sessions_expired_and_plain_items_are_told(tmp_path: Path) 
         db.execute("UPDATE agent_messages SET message_data = ? WHERE id = ?", (json.dumps(aged), key))
     expired = found("-s", path)["expired_rows"]
     assert (expired["count"], expired["examples"]) == (1, ["old"])
+    assert "expired_rows" not in found("-s", path, "--ttl", "2h")
+    monkeypatch.setenv("RIGHT", "k")
+    monkeypatch.setenv("WRONG", "another")
+    assert "wrong_key" not in found("-s", path, "--key-env", "RIGHT", "--id", "mixed")
+    wrong = found("-s", path, "--key-env", "WRONG")["wrong_key"]
+    assert (wrong["count"], wrong["examples"], wrong["severity"]) == (10, ["old", "mixed"], "error")
+    assert in_process("doctor", "-s", path, "--key-env", "NOWHERE").status == 2
+    for finding in found("-s", path).values():
+        if finding["class"] in ("expired_rows", "plain_among_encrypted"):
+            pasted = shlex.split(finding["fix"])[1:]
+            mended = in_process(*pasted, "--yes", "--no-archive", "--min-idle", "0", "--ids-from", ids)
+            assert mended.status == 0, mended.said
+    assert not found("-s", path).keys() & {"expired_rows", "plain_among_encrypted"}
+    assert in_process("doctor", "--fix", "expired_rows", "-s", path).status == 2
+
+
+def test_envelopes_of_another_key_id_in_one_session(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    sealed = {"__enc__": 1, "v": 1, "payload": base64.urlsafe_b64encode(b"\x80" + bytes(8)).decode()}
+    write_sessions(path, {"a": [sealed | {"kid": "old"}] * 2 + [sealed | {"kid": "hkdf-v1"}],
+                          "b": [sealed | {"kid": "hkdf-v1"}]})  # fmt: skip
+    mixed = found("-s", path)["mixed_envelopes"]
+    assert (mixed["count"], mixed["examples"]) == (2, ["a"])
 
 
 def test_references_that_the_server_forgot(tmp_path: Path) -> None:
@@ -176,9 +204,19 @@ def test_references_that_the_server_forgot(tmp_path: Path) -> None:
     write_sessions(path, {"id": [user("a"), THOUGHT, SAID], "text": [user("a"), kept, SAID],
                           "reference": [user("a"), {"type": "item_reference", "id": "msg_1"}]})  # fmt: skip
     assert "dead_reference" not in found("-s", path)
+    live = found("-s", path)["server_reference"]
+    assert (live["severity"], set(live["examples"])) == ("note", {"id", "reference"})
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE agent_messages SET created_at = datetime('now', '-31 days')")
-    assert set(found("-s", path)["dead_reference"]["examples"]) == {"id", "reference"}
+    dead = found("-s", path)["dead_reference"]
+    assert set(dead["examples"]) == {"id", "reference"}
+    mended = in_process(*shlex.split(dead["fix"])[1:], "--yes", "--no-archive", "--id", "id", "--id", "reference",
+                        "--min-idle", "0", "-o", "json")  # fmt: skip
+    assert (mended.status, mended.json["removed"]["items"]) == (0, 2), mended.said
+    assert "dead_reference" not in found("-s", path)
+    with closing(sqlite3.connect(path)) as db:
+        left = [json.loads(text) for (text,) in db.execute("SELECT message_data FROM agent_messages ORDER BY id")]
+    assert left == [user("a"), SAID, user("a"), kept, SAID, user("a")]
 
 
 # -- stores ---------------------------------------------------------------------------------------------
@@ -194,6 +232,7 @@ def test_rows_that_do_not_belong_together(case: SdkCase) -> None:
         expected["orphan_items"] = (4, ("orphaned",))
     if case.flavour == "AdvancedSQLiteSession":
         expected["dangling_structure"] = (4, ("emptied",))
+        expected["stale_generations"] = (1, ("orphaned",))
     with case.open() as store:
         rows = {each.kind: (each.count, each.examples) for each in store.findings(Query()) if each.examples}
         chosen = [each for each in store.findings(Query(named=frozenset({"whole"}))) if each.examples]
@@ -215,6 +254,22 @@ def test_an_advanced_session_opened_on_plain_rows(tmp_path: Path) -> None:
     AdvancedSQLiteSession(session_id="mine", db_path=case.path, create_tables=True).close()
     hidden = found("-s", case.path)["unstructured_items"]
     assert (hidden["severity"], hidden["count"], hidden["examples"]) == ("error", 4, ["mine"])
+    said = [*turn(1), user("more"), SHELL | {"id": "sh"}, {"role": "developer", "content": "short"}]
+    plain, advanced = (SqliteCase(tmp_path / name, kind) for name, kind in
+                       (("plain", "SQLiteSession"), ("advanced", "AdvancedSQLiteSession")))  # fmt: skip
+    for each in (plain, advanced):
+        each.write("mine", said)
+    plain.put_raw("mine", '{"role": "user", "conte')
+    AdvancedSQLiteSession(session_id="mine", db_path=plain.path, create_tables=True).close()
+    plain.execute(found("-s", plain.path)["unstructured_items"]["fix"])
+    opened = AdvancedSQLiteSession(session_id="mine", db_path=plain.path, create_tables=True)
+    assert asyncio.run(opened.get_items()) == said
+    opened.close()
+    told = "SELECT message_type, sequence_number, user_turn_number, branch_turn_number FROM message_structure"
+    assert plain.execute(f"{told} WHERE sequence_number < 8") == advanced.execute(told)
+    assert "unstructured_items" not in found("-s", plain.path)
+    plain.close()
+    advanced.close()
 
 
 def test_indexes_are_mended_by_the_statement_that_is_told(tmp_path: Path) -> None:
@@ -260,6 +315,35 @@ def test_sessions_of_the_future_and_tables_of_others(tmp_path: Path) -> None:
     assert "notes" in findings["foreign_rows"]["says"]
     assert "owner" in findings["unknown_layout"]["says"]
     assert "old_sdk" not in findings
+
+
+def test_a_copy_that_the_agent_no_longer_writes_to_is_younger_than_its_sessions(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "store.db", {"a": 7200, "b": 86400})
+    path.chmod(0o600)
+    young = found("-s", path)["young_store"]
+    assert (young["severity"], young["count"]) == ("warning", 2)
+    assert "young_store" not in found("-s", path, "--id", "a")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE agent_sessions SET updated_at = datetime('now', '-10 seconds') WHERE session_id = 'a'")
+    assert found("-s", path) == {}
+
+
+def test_what_lies_in_the_log_and_an_older_journal(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "store.db", {"a": 0})
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as reader, closing(sqlite3.connect(path)) as writer:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM agent_messages").fetchone()
+        writer.executescript("CREATE TABLE big (x); INSERT INTO big VALUES (zeroblob(20000000))")
+        for side in tmp_path.iterdir():
+            side.chmod(0o600)
+        waiting = found("-s", path)["uncheckpointed_pages"]
+        assert 4500 < waiting["count"] < 6000
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    older = found("-s", path)["older_release"]
+    subprocess.run(older["fix"], shell=True, check=True, capture_output=True)
+    assert found("-s", path) == {}
 
 
 def test_mariadb_tables_made_by_hand(mysql_url: str) -> None:
@@ -323,7 +407,7 @@ def test_the_classes_are_published_and_the_gravest_come_first(tmp_path: Path) ->
     write_sessions(path, {"a": DEFECTS["orphan call"][1], "b": DEFECTS["orphan output"][1], "c\x1b[2J": [output("z")]})
     lines = in_process("doctor", "-s", path).text.splitlines()
     classes = [line.split()[1] for line in lines if line.startswith("  ") and not line.startswith("   ")]
-    assert classes == ["orphan_output", "orphan_call", "open_permissions"]
+    assert classes == ["orphan_output", "orphan_call", "open_permissions", "server_reference"]
     assert "\x1b" not in "".join(lines)
     order = [Severity(each["severity"]) for each in in_process("doctor", "-s", path, "-o", "json").json["findings"]]
     assert order == sorted(order, key=list(Severity).index)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
 from sessionctl.cli import mending
 from sessionctl.cli import options as opt
 from sessionctl.cli.bounding import bounded
+from sessionctl.cli.context import current
 from sessionctl.cli.doctor_view import classes_help
 from sessionctl.cli.output import Form, Output
 from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
@@ -16,6 +19,11 @@ from sessionctl.cli.selecting import selecting
 from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from sessionctl.core.envelope import Key
+    from sessionctl.operations.doctor import Diagnosed
+    from sessionctl.stores.base import Store
 
 FORMS = (Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL)
 _FINDINGS = 6
@@ -35,6 +43,8 @@ def command(
     consent: Consent,
     safety: Safety,
     min_idle: mending.MinIdleOpt = None,
+    ttl: mending.TtlOpt = None,
+    key_env: mending.KeyOpt = None,
     output: opt.OutputOpt = Form.TABLE,
     null: opt.NullOpt = False,
 ) -> None:
@@ -56,21 +66,29 @@ puts anything in: a plan like any other, with an archive (--archive) that undo p
         mending.check_classes(fix)
         out = Output(output, null=null and output is Form.NAME, allowed=mending.FORMS)
         raise typer.Exit(
-            mending.mend(fix, chosen, limits, consent, safety, min_idle, out, store, all_stores=all_stores)
+            mending.mend(fix, chosen, limits, consent, safety, min_idle, ttl, out, store, all_stores=all_stores)
         )
     if consent.yes or safety.archive or min_idle is not None:
         raise UsageError("nothing is changed without --fix CLASS")
-    raise typer.Exit(_look(chosen, Output(output, allowed=FORMS), store, all_stores=all_stores))
+    key = mending.key_in(key_env, current().env)
+    raise typer.Exit(_look(chosen, Output(output, allowed=FORMS), store, all_stores=all_stores, ttl=ttl, key=key))
 
 
-def _look(chosen: Selector, out: Output, store: Sequence[str] | None, *, all_stores: bool) -> int:
+def _look(
+    chosen: Selector, out: Output, store: Sequence[str] | None, *, all_stores: bool, ttl: timedelta | None,
+    key: Key | None,
+) -> int:  # fmt: skip
     from sessionctl.cli.doctor_view import diagnosed_json, show_diagnosed, two_stores_json
     from sessionctl.cli.stores_in_use import failed_json, finish, visit
     from sessionctl.operations.doctor import Places, all_findings, diagnose, grave
 
     trip = visit(store, out, all_stores=all_stores)
     places = Places()
-    parts = list(trip.each(lambda opened: iter([diagnose(opened, chosen, places.enter(opened.address.label))])))
+
+    def diagnosed(opened: Store) -> Iterator[Diagnosed]:
+        yield diagnose(opened, chosen, places.enter(opened.address.label), ttl=ttl, key=key)
+
+    parts = list(trip.each(diagnosed))
     if out.form is Form.JSONL:
         for part in parts:
             out.record(diagnosed_json(part))
