@@ -63,6 +63,12 @@ class StoreBusy(SessionctlError):
     transient = True
 
 
+class StepEnded(SessionctlError):
+    """What was under way was ended as it was wished, and nothing of it remains."""
+
+    code = "step_ended"
+
+
 class LedgerUnavailable(SessionctlError):
     """The ledger of runs cannot be written, so nothing was changed."""
 

@@ -23,7 +23,7 @@ _SKIP_WORDS = {
     Outcome.FAILED: "failed",
     Outcome.MISSING: "missing",
 }
-_STOP_WORDS = {
+STOP_WORDS = {
     Stopped.DONE: "done",
     Stopped.LIMIT: "stopped by a limit",
     Stopped.SIGNAL: "stopped by a signal",
@@ -178,7 +178,7 @@ def show_report(out: Output, report: Report) -> None:
 def _report_lines(report: Report) -> Iterator[str]:
     seconds = report.elapsed_s
     why = f" ({report.why})" if report.why and not report.error else ""
-    yield f"{report.command} in {report.store}: {_STOP_WORDS[report.stopped]}{why}"
+    yield f"{report.command} in {report.store}: {STOP_WORDS[report.stopped]}{why}"
     yield f"  matched     {totals_text(report.matched)}"
     yield f"  {'moved' if report.into else 'removed':<11} {removed_text(report)} in {seconds:.2f}s{_rate(report)}"
     yield from _target_lines(report)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from sessionctl.core.condensing import Consumed
 from sessionctl.core.model import Outcome
@@ -195,6 +195,13 @@ def combined_json(
     }
 
 
+class Ended(Protocol):
+    """What came to an end in one store."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+
 def worst_stop(reports: Sequence[Report]) -> Stopped:
     """The most telling reason among several: a signal, an error, a limit, else done."""
     for reason in (Stopped.SIGNAL, Stopped.ERROR, Stopped.LIMIT):
@@ -203,7 +210,7 @@ def worst_stop(reports: Sequence[Report]) -> Stopped:
     return Stopped.DONE
 
 
-def exit_code(reports: Sequence[Report], failures: int) -> int:
+def exit_code(reports: Sequence[Ended], failures: int) -> int:
     """Of several stores: a signal wins, then anything failed or skipped is partial, then a limit."""
     codes = [report.exit_code for report in reports]
     if len(codes) + failures == 1 and codes:

@@ -85,3 +85,15 @@ def adapter(scheme: str) -> type[_Openable]:
             raise UsageError(f"no store speaks {scheme}://", hint=f"known schemes: {known}")
         adapter = found.load()
     return cast("type[_Openable]", adapter)
+
+
+def finish_vacuum(address: StoreAddress) -> bool:
+    """Bring the file at ``address`` to its end where a vacuum by way of another directory was cut off.
+
+    False where there is nothing to be done. Raises SessionctlError where it cannot be done now.
+    """
+    if address.path is None or not address.path.is_file():
+        return False
+    from sessionctl.stores._sqlite_via import finish
+
+    return finish(address.path)

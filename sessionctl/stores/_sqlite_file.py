@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import methodcaller
 from pathlib import Path
@@ -27,20 +27,18 @@ from urllib.parse import quote
 
 from sessionctl.core.model import Spent
 from sessionctl.errors import (
-    AccessRefused,
-    SessionctlError,
     StoreBusy,
     StoreDamaged,
-    StoreMissing,
     StoreNotUnderstood,
     StoreUnavailable,
 )
+from sessionctl.stores._sqlite_errors import BUSY_TIMEOUT_S, sentences
 from sessionctl.stores._sqlite_log import LogMover
+from sessionctl.stores._sqlite_mark import read_mark
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-BUSY_TIMEOUT_S = 10.0
 _TURN_MS = 200
 _BLOCK = 1000
 _CACHE_KIB = 8 * 1024
@@ -67,7 +65,7 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._stamp: tuple[int, int] | None = None
-        self._log = LogMover(Path(f"{self._real}-wal"), lambda: self._connect("mode=rw"))
+        self._log = LogMover(Path(f"{self._real}-wal"), lambda: self.connect("mode=rw"))
         self.others_seen = False
         self._data_version: int | None = None
         self._pools: list[ThreadPoolExecutor] = []
@@ -154,8 +152,11 @@ class SqliteFile:
                 )
 
     @contextmanager
-    def transaction(self, spent: Spent) -> Iterator[sqlite3.Connection]:
-        """A write transaction that holds the write lock from its start; rolled back on any error."""
+    def transaction(self, spent: Spent, rows: Callable[[], int] | None = None) -> Iterator[sqlite3.Connection]:
+        """A write transaction that holds the write lock from its start; rolled back on any error.
+
+        ``rows``: how many were changed by then, where SQLite does not count them.
+        """
         with self.errors():
             connection = self._writing()
             started = time.monotonic()
@@ -174,7 +175,8 @@ class SqliteFile:
             committed = time.monotonic()
             spent.delete += committed - committing
             if self._wal_mode:
-                self._log.committed(connection.total_changes - changes, alone=not self.others_seen)
+                changed = rows() if rows else connection.total_changes - changes
+                self._log.committed(changed, alone=not self.others_seen)
             spent.tidy += time.monotonic() - committed
 
     def _others_are_there(self, connection: sqlite3.Connection) -> bool:
@@ -197,8 +199,12 @@ class SqliteFile:
             return self.path.stat().st_size, self._wal_size() or 0
 
     def close(self) -> None:
-        # A connection that is closed under a thread at work in it takes the process along.
         self._closed = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close every connection; the next use opens them again."""
+        # A connection that is closed under a thread at work in it takes the process along.
         for connection in self._opened if self._pools else ():
             if connection is not self._writer:  # it moves its log into the file as it closes
                 connection.interrupt()
@@ -223,6 +229,11 @@ class SqliteFile:
             header = file.read(100)
         if not header:
             raise StoreNotUnderstood(f"{self.path} is an empty file, not a session store")
+        if mark := read_mark(self.path):
+            raise StoreDamaged(
+                f"{self.path} was being written anew when that was cut off; all of it is in {mark.copy}",
+                hint=f"sessionctl vacuum --full --via {mark.copy.parent} -s {self.path} goes on from there",
+            )
         if not header.startswith(_HEADER):
             raise StoreNotUnderstood(f"{self.path} is not a SQLite database")
         self._wal_mode = header[18] == _WAL_VERSION
@@ -324,32 +335,18 @@ class SqliteFile:
     def _open(self, how: str) -> sqlite3.Connection:
         if how == "mode=ro":
             self._refuse_to_make_an_index()
-        connection = self._connect(how)
+        connection = self.connect(how)
         self._opened.append(connection)
         return connection
 
-    def _connect(self, how: str) -> sqlite3.Connection:
+    def connect(self, how: str) -> sqlite3.Connection:
+        """A connection that is the caller's to close, before this file is closed."""
         uri = f"file:{quote(str(self.path.absolute()))}?{how}"
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.text_factory = _decode
         return connection
-
-
-@contextmanager
-def sentences(path: Path) -> Iterator[None]:
-    """What SQLite and the system say of the file at ``path``, turned into sentences."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
-    except FileNotFoundError as error:
-        raise StoreMissing(f"there is no file {path}") from error
-    except PermissionError as error:
-        raise AccessRefused(f"{path} may not be read by this user") from error
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _begin_immediate(connection: sqlite3.Connection) -> None:
@@ -374,23 +371,3 @@ def _packed(sql: str, columns: int) -> str:
     names = [f"c{number}" for number in range(columns)]
     values = ", ".join(f"iif(typeof({name}) = 'blob', CAST({name} AS TEXT), {name})" for name in names)
     return f"WITH found({', '.join(names)}) AS ({sql}) SELECT json_group_array(json_array({values})) FROM found"
-
-
-def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    match code & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreBusy(f"{path} stayed locked by another program for {BUSY_TIMEOUT_S:.0f} seconds")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return AccessRefused(f"{path} may not be written by this user")
-        case sqlite3.SQLITE_CANTOPEN:
-            return StoreUnavailable(f"{path} cannot be opened: {error}")
-        case _ if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):  # the latter: no room for a log's index
-            return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
-        case sqlite3.SQLITE_CORRUPT:  # not StoreNotUnderstood: a fleet must not pass over it as no store
-            return StoreDamaged(f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more")
-        case sqlite3.SQLITE_NOTADB:
-            return StoreNotUnderstood(f"{path} is not a SQLite database: {error}")
-        case sqlite3.SQLITE_IOERR:
-            return StoreDamaged(f"{path}: the disk reported an error ({error})")
-    return SessionctlError(f"{path}: SQLite said: {error}")

@@ -16,7 +16,7 @@ from sessionctl.core.finding import Finding
 from sessionctl.core.model import Room
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreBusy, StoreMissing
-from sessionctl.stores._sqlite_file import BUSY_TIMEOUT_S, sentences
+from sessionctl.stores._sqlite_errors import BUSY_TIMEOUT_S, sentences
 from sessionctl.stores._sqlite_findings import activity_index, findings
 from sessionctl.stores._sqlite_holds import HoldsInFile
 from sessionctl.stores._sqlite_layout import quoted

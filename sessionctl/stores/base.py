@@ -9,7 +9,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 * ``create`` and ``complete`` make tables, and are called only where the user asked for that.
 * ``apply`` takes sessions or items away and only ``operations.execute`` calls it; ``put`` puts some in and only
   ``operations.put_back`` and ``operations.rotating`` call it. ``hold`` and ``release`` change nothing but
-  sessionctl's own table of holds.
+  sessionctl's own table of holds, ``vacuum`` nothing but how sessions lie on disk.
   No other method changes anything.
 * Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,
   and no message holds a secret.
@@ -18,7 +18,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -55,6 +55,7 @@ from sessionctl.core.model import (
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import WholeSession
 from sessionctl.core.selector import Query
+from sessionctl.core.space import Part, Space, Step, Wish
 from sessionctl.core.spans import touches
 from sessionctl.errors import Unsupported
 
@@ -308,6 +309,28 @@ class Store(ABC):
     @abstractmethod
     def preflight(self, query: Query, planned: Totals) -> Preflight:
         """How the selection by ``query`` and the deletion of ``planned`` will be carried out."""
+
+    def space(self, wish: Wish) -> Space:  # noqa: ARG002
+        """What the store takes on disk, and the steps, in their order, by which a vacuum serves ``wish``.
+
+        Reads only, and cheaply: sizes come from the catalog or a sample. Each step says whom it blocks and for how
+        long, and what room it needs; why one must not be taken is in ``Space.refused``. ``core.space.decide`` then
+        leaves out what is not worth it. Raises Unsupported where this kind of store has no such thing.
+        """
+        raise Unsupported(f"{self.address} cannot be vacuumed")
+
+    def vacuum(self, step: Step, wish: Wish, enough: Callable[[], bool]) -> Part:  # noqa: ARG002
+        """Take one part of a ``step`` that ``space`` gave for this ``wish``, and say whether there is more of it.
+
+        No session, item, stamp or key changes by it, and a part that was cut off at any instant leaves them all.
+        A part of SHRINK and REWRITE is a short transaction, which holds its locks no longer than ``Pace.hold_s``
+        says; whoever calls leaves the pauses between two. Any other step is a single part; while it lasts ``enough``
+        is asked several times a second, and once that is true what was under way is taken back and
+        ``StepEnded`` raised. No step waits behind others for a lock that would make everybody wait behind it,
+        longer than the SDK's writers bear: StoreBusy then. GuardRefused where somebody has a store open that the
+        step needs for itself.
+        """
+        raise Unsupported(f"{self.address} cannot be vacuumed")
 
     @abstractmethod
     def close(self) -> None:

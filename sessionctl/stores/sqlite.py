@@ -56,6 +56,7 @@ from sessionctl.stores._sqlite_preflight import preflight
 from sessionctl.stores._sqlite_rewrite import rewrite_sessions
 from sessionctl.stores._sqlite_schema import SchemaInFile
 from sessionctl.stores._sqlite_structure import STRUCTURE, only_main, recorded_usage, taken
+from sessionctl.stores._sqlite_vacuum import VacuumedFile
 from sessionctl.stores._sqlite_values import (
     among,
     bound,
@@ -84,7 +85,7 @@ _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
-class Adapter(SchemaInFile):
+class Adapter(VacuumedFile, SchemaInFile):
     """A SQLite file as a store."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(

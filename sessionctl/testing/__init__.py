@@ -27,6 +27,7 @@ for _clauses in (
     "returning",
     "returning_parts",
     "rewriting",
+    "vacuuming",
 ):
     pytest.register_assert_rewrite(f"{__name__}.{_clauses}")
 
@@ -40,6 +41,7 @@ from sessionctl.testing.reading import TestReading, TestSearching, TestSizing  #
 from sessionctl.testing.returning import TestReturning  # noqa: E402
 from sessionctl.testing.returning_parts import TestReturningParts  # noqa: E402
 from sessionctl.testing.rewriting import TestRewriting, TestRewritingRecheck  # noqa: E402
+from sessionctl.testing.vacuuming import TestVacuuming  # noqa: E402
 
 __all__ = [
     "JsonObject",
@@ -60,4 +62,5 @@ __all__ = [
     "TestRewritingRecheck",
     "TestSearching",
     "TestSizing",
+    "TestVacuuming",
 ]

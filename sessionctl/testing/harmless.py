@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from sessionctl.core.model import Guard, Order
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
-from sessionctl.errors import StoreMissing, StoreNotUnderstood
+from sessionctl.core.space import Space, Wish
+from sessionctl.errors import StoreMissing, StoreNotUnderstood, Unsupported
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 from sessionctl.testing.case import StoreCase, turn, user
@@ -31,8 +33,15 @@ READS: dict[str, Callable[[Store], object]] = {
     "recorded usage": lambda store: (store.recorded_usage(), store.recorded_usage("s1")),
     "preflight": lambda store: store.preflight(Query(), Totals(sessions=2, items=8, bytes=800)),
     "holds": lambda store: list(store.holds()),
+    "space": lambda store: [*_spaces(store)],
     "apply nothing": lambda store: store.apply([], Guard()),
 }
+
+
+def _spaces(store: Store) -> Iterator[Space]:
+    with suppress(Unsupported):
+        for wish in (Wish(), Wish(full=True), Wish(compress=True)):
+            yield store.space(wish)
 
 
 class TestHarmless:

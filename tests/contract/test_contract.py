@@ -24,6 +24,7 @@ from sessionctl.testing import (
     TestRewritingRecheck,
     TestSearching,
     TestSizing,
+    TestVacuuming,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "TestRewritingRecheck",
     "TestSearching",
     "TestSizing",
+    "TestVacuuming",
 ]
 
 
