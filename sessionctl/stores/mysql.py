@@ -54,6 +54,7 @@ from sessionctl.stores._mysql_findings import activity_index, findings, id_keys,
 from sessionctl.stores._mysql_insert import InsertingStore
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_preflight import preflight
+from sessionctl.stores._mysql_vacuum import VacuumedTables
 from sessionctl.stores._sql import WHOLE_SHARE
 from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
@@ -76,13 +77,13 @@ _READING = (
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 _USAGE = text("""
-    SELECT sum(data_length + index_length) AS total, sum(data_free) AS free FROM information_schema.tables
+    SELECT sum(data_length + index_length + data_free) AS total, sum(data_free) AS free FROM information_schema.tables
     WHERE (table_schema, table_name) IN ((coalesce(:schema_1, database()), :name_1),
                                          (coalesce(:schema_2, database()), :name_2))
 """)
 
 
-class Adapter(SqlFindings, InsertingStore):
+class Adapter(VacuumedTables, SqlFindings, InsertingStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(

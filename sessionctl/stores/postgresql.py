@@ -52,6 +52,7 @@ from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
 from sessionctl.stores._postgresql_preflight import preflight
 from sessionctl.stores._postgresql_rewrite import take_items
+from sessionctl.stores._postgresql_vacuum import VacuumedTables
 from sessionctl.stores._sql import WHOLE_SHARE
 from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
@@ -93,7 +94,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(SqlFindings, CopyingStore):
+class Adapter(VacuumedTables, SqlFindings, CopyingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(
