@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from sessionctl.core.model import Usage
 from sessionctl.core.space import Need, Part, Space, Step, Task, Wish
 from sessionctl.core.units import format_size
 from sessionctl.errors import SessionctlError, StoreBusy
 from sessionctl.stores._interruptible import interruptibly
+from sessionctl.stores._mysql_layout import is_mariadb
 from sessionctl.stores._sql_apply import SqlStore
 from sessionctl.stores._sql_layout import TableFacts
 from sessionctl.stores.holds_table import TABLE as HOLDS
@@ -84,7 +86,7 @@ class VacuumedTables(SqlStore):
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                self._maintain(f"{step.what} {step.table}{self._format(wish)}", enough)
+                self._maintain(_statement(step, wish), enough)
             except StoreBusy as error:
                 if time.monotonic() > until or enough():
                     raise StoreBusy(
@@ -94,10 +96,6 @@ class VacuumedTables(SqlStore):
             else:
                 return Part()
 
-    @staticmethod
-    def _format(wish: Wish) -> str:
-        return "" if wish.compress is None else f" {_FORMATS[wish.compress]}, ALGORITHM=INPLACE, LOCK=NONE"
-
     # --- looking ------------------------------------------------------------------------------
 
     def _vacuumed(self, connection: Connection) -> list[TableFacts]:
@@ -105,18 +103,47 @@ class VacuumedTables(SqlStore):
         holds = [TableFacts(schema=schema, name=HOLDS, columns={})] if has_holds else []
         return [self._layout.messages, self._layout.sessions, *holds]
 
+    def usage(self) -> Usage:
+        with self._reading() as connection:
+            tables = [self._layout.sessions, self._layout.messages]
+            rows = [connection.execute(_TABLES, {"schema": t.schema, "name": t.name}).one() for t in tables]
+            size = self._file_size(connection, tables)
+        free = sum(int(row.free or 0) for row in rows)
+        told = sum(int(row.rows_ or 0) + int(row.indexes or 0) for row in rows) + free
+        return Usage(total=size or told, free=free)
+
+    def _file_size(self, connection: Connection, tables: Sequence[TableFacts]) -> int | None:
+        """Octets of the tables' own files; None for who may not know, and tables that have no file of that name.
+
+        The catalog's other sizes are as old as InnoDB's statistics.
+        """
+        view = "innodb_sys_tablespaces" if is_mariadb(connection) else "innodb_tablespaces"
+        database = connection.exec_driver_sql("SELECT database()").scalar_one()
+        names = [f"{facts.schema or database}/{facts.name}" for facts in tables]
+        try:
+            found = connection.execute(
+                text(f"SELECT file_size FROM information_schema.{view} WHERE name IN :names"), {"names": names}
+            )
+            sizes = [int(size) for (size,) in found]
+        except DBAPIError:
+            return None
+        return sum(sizes) if len(sizes) == len(names) else None
+
     def _space_of(self, connection: Connection, facts: TableFacts, texts: list[str]) -> TableSpace:
         row = connection.execute(_TABLES, {"schema": facts.schema, "name": facts.name}).one()
-        used, indexes, free = int(row.rows_ or 0), int(row.indexes or 0), int(row.free or 0)
-        name, live = _name(facts), used
+        indexes, free = int(row.indexes or 0), int(row.free or 0)
+        total = self._file_size(connection, [facts]) or int(row.rows_ or 0) + indexes + free
+        name, live = _name(facts), max(0, total - indexes - free)
+        used = live
         if facts is self._layout.messages and texts:
             count = int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one())
             mean = sum(len(text.encode("utf-8", "surrogateescape")) for text in texts) / len(texts) + _ROW
-            live = min(used, round(count * mean / _FULLNESS))
+            live = round(count * mean / _FULLNESS)
         # Indexes shrink about as their table does.
-        indexed = round(indexes * live / used) if used else indexes
-        total = used + indexes + free
-        return TableSpace(name=name, total=total, live=live + indexed, is_compressed=row.format == "COMPRESSED")
+        indexed = round(indexes * min(1, live / used)) if used else indexes
+        return TableSpace(
+            name=name, total=total, live=min(total, live + indexed), is_compressed=row.format == "COMPRESSED"
+        )
 
     # --- taking steps -------------------------------------------------------------------------
 
@@ -159,6 +186,12 @@ def _name(facts: TableFacts) -> str:
     return ".".join("`" + part.replace("`", "``") + "`" for part in parts if part)
 
 
+def _statement(step: Step, wish: Wish) -> str:
+    if wish.compress is None:
+        return f"{step.what} {step.table}"
+    return f"ALTER TABLE {step.table} {_FORMATS[wish.compress]}, ALGORITHM=INPLACE, LOCK=NONE"
+
+
 def _steps(tables: list[TableSpace], wish: Wish) -> Iterator[Step]:
     for table in tables:
         if wish.full:
@@ -191,9 +224,9 @@ def _compressing(space: Space, table: TableSpace, texts: list[str], *, compress:
     ratio = compressed_share(texts)
     left = round(table.live * (ratio if compress else 1 / ratio))
     gain = table.total - left if compress else None  # the way back is not taken for what it gains
-    step = _rebuilding("ALTER TABLE", table, gain)
+    step = _rebuilding(f"ALTER TABLE … {_FORMATS[compress]}:", table, gain)
     note = (
-        f"{_FORMATS[compress]}: of a sample of items compressed pages would take about {ratio:.0%}; they take the "
+        f"of a sample of items compressed pages would take about {ratio:.0%}; they take the "
         "server's processor when they are read and written, and memory in both forms"
     )
     return Space(usage=space.usage, steps=(step,), notes=(note,))

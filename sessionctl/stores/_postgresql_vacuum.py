@@ -112,7 +112,7 @@ class VacuumedTables(SqlStore):
     def _space_of(self, connection: Connection, table: str) -> TableSpace:
         """By an even sample of its blocks: texts are measured as they are stored, compressed or not."""
         sizes = connection.execute(_SIZES, {"table": table}).one()
-        share = min(100.0, 100.0 * _SAMPLE_BLOCKS * _PAGE / max(1, sizes.heap))
+        share = min(100.0, 100.0 * _SAMPLE_BLOCKS * _PAGE / max(1, int(sizes.heap or 0)))
         measures = " + ".join(f"coalesce(pg_column_size(t.{column}), 0)" for column in self._texts_of(table))
         sampled = text(f"SELECT coalesce(sum({measures} + {_ROW}), 0) FROM {table} t TABLESAMPLE SYSTEM (:share)")
         live = int(connection.execute(sampled, {"share": share}).scalar_one()) * 100 / share

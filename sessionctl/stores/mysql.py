@@ -43,7 +43,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.finding import Finding
-from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Usage, Want
+from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
@@ -76,11 +76,6 @@ _READING = (
 )
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
-_USAGE = text("""
-    SELECT sum(data_length + index_length + data_free) AS total, sum(data_free) AS free FROM information_schema.tables
-    WHERE (table_schema, table_name) IN ((coalesce(:schema_1, database()), :name_1),
-                                         (coalesce(:schema_2, database()), :name_2))
-""")
 
 
 class Adapter(VacuumedTables, SqlFindings, InsertingStore):
@@ -271,14 +266,6 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
 
     def _own_findings(self, connection: Connection) -> Iterator[Finding]:
         return findings(connection, self._layout, self._messages)
-
-    def usage(self) -> Usage:
-        sessions, messages = self._layout.sessions, self._layout.messages
-        names = {"schema_1": sessions.schema, "name_1": sessions.name, "schema_2": messages.schema}
-        with self._reading() as connection:
-            row = connection.execute(_USAGE, names | {"name_2": messages.name}).one()
-        total, free = (None if value is None else int(value) for value in row)
-        return Usage(total=total, free=free)
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:
         with self._reading() as connection:
