@@ -173,6 +173,8 @@ def show_report(out: Output, report: Report) -> None:
         out.line(line)
     if report.removed.sessions:
         out.note("deleted text may remain in free pages, logs and backups until they are rewritten")
+        if report.store.startswith("sqlite:"):
+            out.note("new items fill the space that is free now; sessionctl vacuum gives it back to the system")
 
 
 def _report_lines(report: Report) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sessionctl.errors import (
 )
 
 BUSY_TIMEOUT_S = 10.0
+_NEXT_TO_NOTHING = 64 * 1024
 
 
 @contextmanager
@@ -41,12 +43,20 @@ def told_if_full(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if not _is_full(error.sqlite_errorcode, path):
             raise
         raise SessionctlError(
             f"a disk became full while {path} was written anew; that was taken back, and the file is as it was",
             hint="sessionctl vacuum --full --via DIR goes by way of another disk",
         ) from error
+
+
+def _is_full(code: int, path: Path) -> bool:
+    """Some of what SQLite does on a full disk, like making a log's index, it only tells as an error of the disk."""
+    if code & 0xFF != sqlite3.SQLITE_IOERR:
+        return code == sqlite3.SQLITE_FULL
+    disk = os.statvfs(path.parent)
+    return code == sqlite3.SQLITE_IOERR_SHMSIZE or disk.f_bavail * disk.f_frsize < _NEXT_TO_NOTHING
 
 
 def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
@@ -59,7 +69,7 @@ def _translated(error: sqlite3.Error, path: Path) -> SessionctlError:
             return AccessRefused(f"{path} may not be written by this user")
         case sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(f"{path} cannot be opened: {error}")
-        case _ if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):  # the latter: no room for a log's index
+        case _ if _is_full(code, path):
             return SessionctlError(f"the disk that holds {path} is full; the batch was taken back")
         case sqlite3.SQLITE_CORRUPT:  # not StoreNotUnderstood: a fleet must not pass over it as no store
             return StoreDamaged(f"{path} is damaged: {error}", hint="sqlite3 FILE 'PRAGMA integrity_check' tells more")

@@ -151,7 +151,7 @@ def _space(file: SqliteFile) -> Iterator[Finding]:
     )
     if free * page > _MUCH_FREE and free > _FREE_SHARE * pages:
         detail = f"{format_size(free * page)} of {format_size(pages * page)}; all writers wait for a vacuum"
-        yield Finding(kind="free_pages", count=free, detail=detail, fix=f"sqlite3 {path} VACUUM")
+        yield Finding(kind="free_pages", count=free, detail=detail, fix=f"sessionctl vacuum --full -s {path}")
 
 
 def _permissions(path: Path) -> Iterator[Finding]:
