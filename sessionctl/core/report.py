@@ -199,10 +199,12 @@ class Ended(Protocol):
     """What came to an end in one store."""
 
     @property
+    def stopped(self) -> Stopped: ...
+    @property
     def exit_code(self) -> int: ...
 
 
-def worst_stop(reports: Sequence[Report]) -> Stopped:
+def worst_stop(reports: Sequence[Ended]) -> Stopped:
     """The most telling reason among several: a signal, an error, a limit, else done."""
     for reason in (Stopped.SIGNAL, Stopped.ERROR, Stopped.LIMIT):
         if any(report.stopped is reason for report in reports):

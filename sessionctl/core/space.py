@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sessionctl.core.model import Usage
-from sessionctl.core.report import Stopped
+from sessionctl.core.report import Stopped, worst_stop
 from sessionctl.core.units import format_size
 
 TRIVIAL_SHARE, TRIVIAL = 0.05, 64 * 1024
@@ -237,6 +237,8 @@ def together(reports: Sequence[SpaceReport], failures: Iterable[Mapping[str, Any
         "before": _usage(_sum(report.space.usage for report in reports)),
         "after": _usage(_sum(report.after for report in reports)),
         "freed": sum(report.freed for report in reports),
+        "stopped": str(worst_stop(reports) if reports else Stopped.ERROR),
+        "elapsed_s": round(sum(report.elapsed_s for report in reports), 3),
         "stores": [*(report.to_json() for report in reports), *failures],
     }
 

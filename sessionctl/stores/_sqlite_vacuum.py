@@ -21,7 +21,7 @@ from sessionctl.core.space import Need, Part, Space, Step, Task, Wish
 from sessionctl.core.units import format_size
 from sessionctl.errors import GuardRefused, StepEnded, StoreBusy
 from sessionctl.stores._interruptible import interruptibly
-from sessionctl.stores._sqlite_errors import told_if_full
+from sessionctl.stores._sqlite_errors import BUSY_TIMEOUT_S, told_if_full
 from sessionctl.stores._sqlite_file import SqliteFile
 from sessionctl.stores._sqlite_holders import holders
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
@@ -42,6 +42,7 @@ _PATIENCE_S = 5.0
 _TURN_MS = 20
 _PAGES_A_LOOK = 8
 _ALONE_MS = 1000
+_LOCK_TURN_MS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,17 +279,33 @@ def _rebuild(file: SqliteFile, step: Step, enough: Callable[[], bool], *, increm
         return Part()
     with closing(file.connect("mode=rw")) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # moving the log holds nobody up, when it is done after
-        until = time.monotonic() + BEARABLE_S
-        try:
-            _vacuum(file.path, connection, lambda: enough() or time.monotonic() > until, incremental=incremental)
-        except StepEnded:
-            if enough():
-                raise
-            raise StoreBusy(
-                f"VACUUM of {file.path} took longer than its writers can bear, and was taken back",
-                hint="stop what has the file open and run sessionctl vacuum --full",
-            ) from None
+        connection.execute(f"PRAGMA busy_timeout = {_LOCK_TURN_MS}")
+        until = time.monotonic() + BUSY_TIMEOUT_S
+        while not _vacuum_beside(file.path, connection, enough, incremental=incremental):
+            if enough() or time.monotonic() > until:
+                raise StoreBusy(f"{file.path} stayed locked by another program for {BUSY_TIMEOUT_S:.0f} seconds")
     return Part()
+
+
+def _vacuum_beside(
+    path: Path, connection: sqlite3.Connection, enough: Callable[[], bool], *, incremental: bool
+) -> bool:  # fmt: skip
+    """Did it get the lock? If so, it held it no longer than its writers can bear."""
+    until = time.monotonic() + BEARABLE_S + _LOCK_TURN_MS / 1000
+    try:
+        _vacuum(path, connection, lambda: enough() or time.monotonic() > until, incremental=incremental)
+    except StepEnded:
+        if enough():
+            raise
+        raise StoreBusy(
+            f"VACUUM of {path} took longer than its writers can bear, and was taken back",
+            hint="stop what has the file open and run sessionctl vacuum --full",
+        ) from None
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _vacuum(

@@ -8,7 +8,6 @@ where the copy is. Cut off then, the next call with the same directory goes on f
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -128,6 +127,8 @@ def _write_over(path: Path, mark: Mark, was: tuple[int, int, bytes] | None) -> N
 
     No file of ours that is the store may be closed meanwhile: that would give the lock back.
     """
+    import fcntl  # where there is none, there is no way to keep others out
+
     with path.open("r+b", buffering=0) as target, mark.copy.open("rb") as source:
         try:
             fcntl.lockf(target, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCKS, _FIRST_LOCK)
