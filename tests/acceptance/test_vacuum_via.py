@@ -24,10 +24,12 @@ __all__ = ["disk"]
 KILOBYTE = json.dumps(user("x" * 900))
 
 
-def made(path: Path, *, kept: int, gone: int) -> Path:
+def made(path: Path, *, kept: int, gone: int, mode: int = 0) -> Path:
     """A store with ``kept`` items of about a kilobyte that stay, and free pages of ``gone`` more."""
     write_sessions(path, {"stays": turn(1)})
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA auto_vacuum = {mode}")
+        db.execute("VACUUM")
         db.execute("BEGIN")
         insert = "INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)"
         db.executemany(insert, [("goes", KILOBYTE)] * gone)
@@ -74,20 +76,23 @@ def test_where_the_other_directory_has_no_room(disk: Path, tmp_path: Path) -> No
     assert is_whole(store, kept=500)
 
 
-@pytest.mark.parametrize("way", ["in place", "via"])
+@pytest.mark.parametrize("way", ["in place", "via", "in short steps"])
 def test_a_disk_that_becomes_full_meanwhile(disk: Path, tmp_path: Path, way: str) -> None:
     """What the plan reckoned with is gone by the time of the answer."""
     kept = 350
-    store = made((tmp_path if way == "via" else disk) / "store.db", kept=kept, gone=500)
-    more = ["--via", disk, "--force"] if way == "via" else []  # this disk is in memory
-    child = on_terminal("vacuum", "-s", store, "--full", *more, env={"SQLITE_TMPDIR": str(disk)}, columns=200)
+    mode = 2 if way == "in short steps" else 0
+    store = made((tmp_path if way == "via" else disk) / "store.db", kept=kept, gone=500, mode=mode)
+    how = {"in place": ["--full"], "via": ["--full", "--via", disk, "--force"], "in short steps": []}
+    child = on_terminal("vacuum", "-s", store, *how[way], env={"SQLITE_TMPDIR": str(disk)}, columns=200)
     with contextlib.closing(child):
         child.expect(rb"\[y/N\] ")
         fill_up(disk)
         child.sendline(b"y")
         child.expect(pexpect.EOF)
+    child.close()
     assert child.exitstatus == 1
     assert re.search(rb"disk (became full while|that holds .* is full)", child.before)
+    (disk / "ballast").unlink()
     assert is_whole(store, kept=kept)
     assert not list(disk.glob("*.vacuumed"))
 
