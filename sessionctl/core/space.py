@@ -95,12 +95,14 @@ class Step:
 class Part(NamedTuple):
     """What one call did of a step: is there ``more`` to do, and how many octets are ``left`` to be given back.
 
-    ``note`` is a sentence on what could not be done.
+    ``note`` is a sentence on what could not be done. ``rest_s``: for how long at least the store wants to be left
+    to others before the next part.
     """
 
     more: bool = False
     left: int | None = None
     note: str = ""
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,7 @@ class _Work:
                 return True
             if self._enough():
                 return False
-            self._pause(pacer.pause_s)
+            self._pause(max(pacer.pause_s, part.rest_s))
 
     def _enough(self) -> bool:
         if self._until is not None and time.monotonic() > self._until:

@@ -38,6 +38,8 @@ _FULL, _INCREMENTAL = 1, 2
 """Values of ``auto_vacuum``."""
 _ANALYSED = 1000
 """Rows of an index that ANALYZE looks at: milliseconds, however large the table is."""
+_HOLD_S, _REST_S = 0.004, 0.012
+"""Beside others it has the lock for a fifth of the time: who finds it locked several times in a row waits 20 ms."""
 _PATIENCE_S = 5.0
 _TURN_MS = 20
 _PAGES_A_LOOK = 8
@@ -218,7 +220,7 @@ def take_step(
     with file.errors():
         match step.task:
             case Task.SHRINK:
-                return _shrink(file, pace.hold_s, spent)
+                return _shrink(file, pace, spent)
             case Task.REBUILD if wish.via:
                 return rebuild_via(file, wish.via, alone, enough, incremental=wish.incremental)
             case Task.REBUILD:
@@ -229,11 +231,12 @@ def take_step(
                 return _analyse(file, layout, spent)
 
 
-def _shrink(file: SqliteFile, hold_s: float, spent: Spent) -> Part:
-    """As many pages as fit into ``hold_s``; one a call, however many the pragma is asked for (Python steps it once)."""
+def _shrink(file: SqliteFile, pace: Pace, spent: Spent) -> Part:
+    """As many pages as fit into a short hold; one a call, however many the pragma is asked for (Python steps it once)."""
     pages = 0
     with file.transaction(spent, rows=lambda: pages) as connection:
         began = time.monotonic()
+        hold_s = _HOLD_S if file.others_seen else pace.alone_hold_s or pace.hold_s
         left = first = _free_pages(connection)
         while left and time.monotonic() - began < hold_s:
             for _ in range(min(left, _PAGES_A_LOOK)):
@@ -242,7 +245,7 @@ def _shrink(file: SqliteFile, hold_s: float, spent: Spent) -> Part:
         pages = first - left
         spent.delete += time.monotonic() - began
         page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
-    return Part(more=left > 0 and pages > 0, left=left * page_size)
+    return Part(more=left > 0 and pages > 0, left=left * page_size, rest_s=_REST_S if file.others_seen else 0.0)
 
 
 def _free_pages(connection: sqlite3.Connection) -> int:
