@@ -232,7 +232,7 @@ def take_step(
 
 
 def _shrink(file: SqliteFile, pace: Pace, spent: Spent) -> Part:
-    """As many pages as fit into a short hold; one a call, however many the pragma is asked for (Python steps it once)."""
+    """As many pages as fit into a short hold; a call frees one, whatever it asks for, because Python steps it once."""
     pages = 0
     with file.transaction(spent, rows=lambda: pages) as connection:
         began = time.monotonic()

@@ -152,8 +152,8 @@ class Soak:
             beside = vacuum_beside(processes, url, *arguments, **how)
         if beside.report:
             freed, took = beside.report["freed"], beside.report["elapsed_s"]
-            self.tell(f"    {freed / 1e6:.0f} MB in {took:.1f} s, {len(beside.amid)} appends, "
-                      f"p50 {beside.latency_ms(0.5):.1f}, p99 {beside.latency_ms(0.99):.1f} ms, at most {beside.latency_ms(1):.1f} ms")  # fmt: skip
+            latencies = ", ".join(f"p{100 * share:g} {beside.latency_ms(share):.1f}" for share in (0.5, 0.99, 1))
+            self.tell(f"    {freed / 1e6:.0f} MB in {took:.1f} s, {len(beside.amid)} appends, ms: {latencies}")
         self.check(f"it went through {beside.said.strip()[-300:]}", beside.status == 0)
         self.check("appends overlapped it", bool(beside.amid))
         self.check(f"no writer saw an error {beside.errors[:2]}", not beside.errors)
