@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +79,11 @@ class FileClosing:
         )  # fmt: skip
         ledger.begin(run)
         with ledger.alive(run.run_id):
-            self._removing = [file for file in removing if self._did(file, self._remove)]
-            self._packing = [file for file in packing if self._did(file, self._compress)]
+            self._removing = []
+            for file in removing:
+                self._did(file, self._remove)
+            for file in packing:
+                self._did(file, self._compress)
         counts = {"files": {"compressed": len(self._packing), "removed": len(self._removing)}}
         error = next(iter(self._left.values()), None)
         ledger.finish(run.run_id, counts, Stopped.ERROR if error else Stopped.DONE, error)
@@ -158,18 +161,18 @@ class FileClosing:
         if self._wish.keep:
             yield f"keeps {count(self._wish.keep, 'window')} of them"
         for file in removing:
-            yield f"removes {file.path}"
+            yield f"removes {file.plain}"
 
-    def _did(self, file: Closed, act: Any) -> bool:
+    def _did(self, file: Closed, act: Callable[[Closed], None]) -> None:
+        """What cannot be done does not keep the rest."""
         try:
             act(file)
         except SessionctlError as error:
             self._left[str(file.path)] = error.message
-            return False
-        return True
 
     def _compress(self, file: Closed) -> None:
-        compress(file, Compression(str(self._wish.compression)))
+        self._packing.append(compress(file, Compression(str(self._wish.compression))))
 
     def _remove(self, file: Closed) -> None:
         remove(file, self._template, self._stores, self._address_of)
+        self._removing.append(file)

@@ -197,7 +197,7 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if None not in archives:
         back = f"They go to {', '.join(sorted(filter(None, archives)))} first."
     elif plans[0].header.into:
-        back = "undo brings them back."
+        back = "Undo brings them back."
     questions = [f"{_question(plans)} {where}? {back}"] if any(p.header.planned.sessions for p in plans) else []
     questions += [job.closing.question] if job.closing and job.closing.question else []
     if not out.confirm(" ".join(questions), yes=job.consent.yes):

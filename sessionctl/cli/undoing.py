@@ -88,13 +88,20 @@ def _check(ledger: Ledger, run: Run, segments: Sequence[Segment], address_of: Ad
     try:
         check(run, segments, address_of)
     except ArchiveMissing as error:
-        pruned = f"archive of run {run.run_id}"
-        by = next((other for other in ledger.runs(store=run.store) if pruned in other.criteria), None)
+        by = next((other for other in ledger.runs() if any(_removed(run, c, error) for c in other.criteria)), None)
         if by is None:
             raise
         raise ArchiveMissing(
             f"the archive of run {run.run_id} was removed by run {by.run_id} ({by.command}): it cannot be undone"
         ) from error
+
+
+def _removed(run: Run, criterion: str, error: ArchiveMissing) -> bool:
+    """Does this tell of the removal of what is missing: the archive of the run, or a target of its rotation?"""
+    if criterion == f"archive of run {run.run_id}":
+        return True
+    target = criterion.removeprefix("removes ")
+    return target != criterion and error.message.startswith(f"{target},")
 
 
 def _undo(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
 from sessionctl.export.rotated_file import InUse, discard, is_marked, is_same, pack
 from sessionctl.operations.rotating import RECEIPTS
-from sessionctl.operations.targets import AddressOf, read_target
+from sessionctl.operations.targets import AddressOf, packed_of, read_target
 from sessionctl.stores import open_store
 
 
@@ -80,25 +80,21 @@ def surplus(files: Sequence[Closed], keep: int | None, coming: Iterable[Window] 
     return [file for file in files if file.begins in old[file.series]]
 
 
-def compress(file: Closed, compression: Compression) -> Closed | None:
-    """Compress it; None for one that is compressed. Of one that a crash left in both forms the plain one goes.
+def compress(file: Closed, compression: Compression) -> Closed:
+    """Compress it: what it became. Of one that a crash left in both forms the plain one goes.
 
     Raises SessionctlError, and leaves the file as it is, where somebody uses it or the disk refuses.
     """
-    if file.is_packed:
-        return None
     try:
-        for suffix in PACKED:
-            packed = Path(f"{file.path}{suffix}")
-            if packed.exists():
-                if not is_same(file.path, packed):
-                    raise SessionctlError(f"{packed} is there already, and is not {file.path.name}")
-                discard(file.path)
-                return None
-        path = pack(file.path, compression)
+        if (path := packed_of(file.path)) is None:
+            path = pack(file.path, compression)
+        elif not is_same(file.path, path):
+            raise SessionctlError(f"{path} is there already, and is not {file.path.name}")
+        else:
+            discard(file.path)
     except InUse as error:
         raise SessionctlError(f"{file.path} is in use: it is not compressed") from error
-    return Closed(path=path, begins=file.begins, series=file.series, size=path.stat().st_size)
+    return replace(file, path=path, size=path.stat().st_size)
 
 
 def remove(file: Closed, template: Template, stores: Iterable[str], address_of: AddressOf) -> None:

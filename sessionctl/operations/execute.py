@@ -120,7 +120,7 @@ def work_off(
         archive=run.archive,
         consumed=condensation.consumed if condensation else None,
         into=plan.header.into,
-        targets=dict(cover.targets) if cover else {},
+        targets=dict(sorted(cover.targets.items())) if cover else {},
         error=(ending.error.message, ending.error.exit_code) if ending.error else None,
         signal=terms.stop.signal,
     )

@@ -176,7 +176,7 @@ def test_compressed_files_are_undone_from_and_take_no_more(store: Path, cold: Pa
     packed = {f"{month(at)}.db{suffix}" for at in MONTHS[:2]}
     # The newest month waits for the session that is held.
     assert names(cold) == packed | {f"{month(MONTHS[2])}.db"}
-    assert {Path(file).name + suffix for file in report["files"]["compressed"]} == packed
+    assert {Path(file).name for file in report["files"]["compressed"]} == packed
     if how == "gzip":
         (cold / "x.db").write_bytes(gzip.decompress((cold / f"{month(MONTHS[0])}.db.gz").read_bytes()))
         assert ids_in(cold / "x.db") == {"a:0", "b:0"}
@@ -220,7 +220,20 @@ def test_only_the_newest_windows_are_kept_and_those_with_a_held_session(store: P
     assert report["files"]["removed"] == [str(cold / mine[1])]
     assert names(cold) == {theirs.name, mine[0], mine[2]}
     run_id = in_process("runs", "list", "-o", "name").text.split()[-1]
-    assert "is gone" in in_process("undo", run_id, "--yes").said
+    assert "was removed by run" in in_process("undo", run_id, "--yes").said
+
+
+def test_a_file_that_a_crash_left_in_both_forms(store: Path, cold: Path, template: str) -> None:
+    run = ("-s", store, "--by", "month", "--into", template, "--compress", "gzip")
+    moved(*run)
+    plain, altered = (cold / f"{month(at)}.db" for at in MONTHS[:2])
+    for path in (plain, altered):
+        path.write_bytes(gzip.decompress(path.with_name(path.name + ".gz").read_bytes()))
+    add(altered, ("more", MONTHS[1]))
+    report = moved(*run, status=3)
+    assert not plain.exists()
+    assert [left["file"] for left in report["files"]["left_alone"]] == [str(altered)]
+    assert "more" in ids_in(altered)
 
 
 @pytest.fixture
