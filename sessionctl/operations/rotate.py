@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sessionctl.core.address import StoreAddress
+from sessionctl.core.address import StoreAddress, mask
 from sessionctl.core.model import Order, SessionRef, StoreInfo
 from sessionctl.core.plan import Step
 from sessionctl.core.rotation import OldestFirst, Template, grouping
@@ -71,7 +71,7 @@ def plan_rotate(
         plan.header,
         criteria=(*plan.header.criteria, *choosing.criteria),
         share_basis=plan.header.share_basis if rotation.max_size is None else choosing.unnamed,
-        into=rotation.template.text,
+        into=mask(rotation.template.text),
         targets=dict(sorted(choosing.targets.items())),
         warnings=(*plan.header.warnings, *old_writers(store.address, store.info())),
         losses=tuple(losses(store.info(), rotation)),
@@ -111,7 +111,7 @@ class _Choosing:
     def steps(self, refs: Iterable[SessionRef]) -> Iterator[Step]:
         most = self._rotation.max_size
         for step in deletions(refs) if most is None else self._oldest(deletions(refs), most):
-            self.targets[self._rotation.target(step.session_id, step.last_activity, self._stem)] += 1
+            self.targets[mask(self._rotation.target(step.session_id, step.last_activity, self._stem))] += 1
             self.unnamed += step.session_id not in self._named
             yield step
 

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from sessionctl.core.address import mask
 from sessionctl.core.model import Outcome, Put
 from sessionctl.core.plan import PlanHeader
 from sessionctl.core.record import (
@@ -74,17 +75,21 @@ def rotation_of(
         check_space(str(directory), int(header.planned.bytes * _FILE_SHARE), what=_WHAT, hint=_WAY_OUT)
     receipts = str((directory or state) / RECEIPTS)
     archive = RunArchive(receipts, header_of(store, run, elsewhere=True))
-    _check_targets(store, header)
+    _check_targets(store, rotation, header)
     keeper = RotationKeeper(ArchiveKeeper(archive, receipts, what=_WHAT, hint=_WAY_OUT), store, rotation)
     return Covering(open_store(store.address), keeper, ledger, run)
 
 
-def _check_targets(store: Store, header: PlanHeader) -> None:
-    """What is wrong with a target that is there is told before anything is done, and not tried again and again."""
-    targets = Targets(store.address)
+def _check_targets(store: Store, rotation: Rotation, header: PlanHeader) -> None:
+    """What is wrong with a target that is there is told before anything is done, and not tried again and again.
+
+    The plan has no passwords: a URL is looked at where it is the only one, and needs no filling in.
+    """
+    template, targets = rotation.template, Targets(store.address)
+    known = header.targets if template.is_path else () if template.fields else (template.text,)
     try:
-        for target in islice(header.targets, _LOOKED_AT):
-            if "://" in target or Path(target).exists():
+        for target in islice(known, _LOOKED_AT):
+            if not template.is_path or Path(target).exists():
                 targets.open(target)
     finally:
         targets.close()
@@ -193,7 +198,7 @@ class RotationKeeping:
             if not left:
                 return
         for session_id in left:
-            yield Kept(session_id, 0, refused=f"{target} has another session of this id already")
+            yield Kept(session_id, 0, refused=f"{mask(target)} has another session of this id already")
 
     def _put(self, store: Store, left: dict[str, _Moving]) -> Iterator[Kept]:
         """Put them, and take those out of ``left`` that are there now, or never will be."""

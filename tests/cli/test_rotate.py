@@ -168,6 +168,14 @@ def test_a_file_of_others_is_no_target(store: Path, tmp_path: Path) -> None:
     assert len(ids_in(store)) == 7
 
 
+@pytest.mark.parametrize("how", [["--dry-run"], ["--dry-run", "-o", "json"], ["--yes"], ["--yes", "-o", "json"]])
+def test_a_password_in_the_target_is_never_shown(store: Path, how: list[str]) -> None:
+    status = 0 if "--dry-run" in how else 10
+    ran = rotate("-s", store, "--id", "a:0", "--into", "postgresql://u:s3cret@127.0.0.1:1/x", *how, status=status)
+    assert "s3cret" not in ran.text + ran.said
+    assert "u:***@" in ran.text + ran.said
+
+
 @pytest.mark.parametrize("how", ["zstd", "gzip"])
 def test_compressed_files_are_undone_from_and_take_no_more(store: Path, cold: Path, template: str, how: str) -> None:
     suffix = {"zstd": ".zst", "gzip": ".gz"}[how]
