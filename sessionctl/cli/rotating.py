@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlencode
 
 import typer
 
@@ -53,7 +54,7 @@ IntoOpt = Annotated[
     str,
     typer.Option(
         "--into", metavar="TEMPLATE", rich_help_panel=ROTATION,
-        help="Path or URL of the targets; files that are missing are made.",
+        help="Path or URL of the targets, or a store of the settings; files that are missing are made.",
     ),
 ]  # fmt: skip
 IncludeOpenOpt = Annotated[
@@ -96,13 +97,27 @@ def _wish(
 
     if by_match is not None:
         grouping(by_match)
-    template = Template(into, by, grouped=by_match is not None)
+    template = Template(_meant(into), by, grouped=by_match is not None)
     if include_open and by is None:
         raise UsageError("--include-open goes with --by: without windows none is open")
     if (compress or keep is not None) and (by is None or not template.is_path):
         raise UsageError("--compress and --keep are for files of windows: they go with --by, and with a path in --into")
     rotation = Rotation(template=template, by_match=by_match, max_size=max_size, include_open=include_open)
     return Wish(rotation=rotation, compression=compress, keep=keep, is_choice=by is not None or max_size is not None)
+
+
+def _meant(into: str) -> str:
+    """The URL or path of a store of the settings, where that is what is named; else the template as it is."""
+    from sessionctl.cli.stores_in_use import settings
+
+    known = settings()
+    if into not in known.stores:
+        return into
+    address = known.configured(into)
+    if address.path is not None:
+        return str(address.path)
+    options = urlencode(dict(address.options))
+    return f"{address.url}{'&' if '?' in address.url else '?'}{options}" if options else address.url
 
 
 rotating = grouped("wish", _wish)
