@@ -13,7 +13,9 @@ import pytest
 from acceptance.test_archived_purge import MAKERS, address, rows, undone
 from acceptance.transcripts import MYSQL, POSTGRESQL, SQLITE, load, read_transcripts
 from operating import in_process, ledger_file
-from sdk_cases import CaseMaker, PostgresCase, SdkCase, SqliteCase, made
+from sdk_cases import CASES, CaseMaker, PostgresCase, SdkCase, SqliteCase, made
+from soak.forker import forker
+from soak.killing import killed
 
 from sessionctl.core.model import Guard, Item, Rewrite, SessionRef
 from sessionctl.core.plan import Step
@@ -102,3 +104,12 @@ def test_real_transcripts_get_their_items_back(case: SdkCase, tmp_path: Path, ho
     again = undone(case, report.run_id or "", status=3)
     assert (again["restored"]["sessions"], again["refused"]) == (0, [gone])
     assert case.read(back) == read[back]
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql", "mariadb"])
+def test_trims_killed_at_random_instants(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A few of those that tests/soak/archive_kills.py --command trim does by hundreds, on every kind of store."""
+    [maker] = [maker for maker in CASES if maker.name == name]
+    with made(maker, request) as store, forker() as process:
+        tally = killed(store, tmp_path, process, kills=5, seed=5, sessions=40, command="trim")
+    assert (tally.breaches, tally.kills) == ([], 5)

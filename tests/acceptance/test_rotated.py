@@ -198,7 +198,7 @@ def _while_it_moves(case: SdkCase, process: subprocess.Popen[bytes]) -> tuple[fl
 
 
 def test_killed_at_random_instants(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """A few of those that tests/soak/archive_kills.py --rotate does by hundreds, on every kind of store."""
+    """A few of those that tests/soak/archive_kills.py --command rotate does by hundreds, on every kind of store."""
     with made(MAKERS["sqlite"], request) as store, forker() as process:
-        tally = killed(store, tmp_path, process, kills=6, seed=5, sessions=80, rotating=True)
+        tally = killed(store, tmp_path, process, kills=6, seed=5, sessions=80, command="rotate")
     assert (tally.breaches, tally.kills) == ([], 6)

@@ -1,7 +1,8 @@
-"""Archived purges, rotations and undoings killed at random instants, and what must hold after each.
+"""Archived purges, trims, rotations and undoings killed at random instants, and what must hold after each.
 
 Every session is in the store as it was to the byte, or gone from it and in a verified archive, or in the target
-of the rotation, as its receipt has it. When nothing is left to purge, each session was removed by exactly one
+of the rotation, as its receipt has it; a trimmed one has its newest turns, and the archive the rest. When nothing
+is left to purge, each session was removed by exactly one
 run, as the ledger has it; and when all runs are
 undone, the tables hold the same rows as at first.
 """
@@ -56,21 +57,23 @@ class Tally:
 
 def killed(
     case: SdkCase, directory: Path, forker: Forker, *, kills: int, seed: int, sessions: int = SESSIONS,
-    rotating: bool = False,
+    command: str = "purge",
 ) -> Tally:  # fmt: skip
-    """Fill the empty store of ``case`` and kill purges and undoings until ``kills`` purges were, or a rule broke.
+    """Fill the empty store of ``case`` and kill runs and undoings until ``kills`` runs were, or a rule broke.
 
-    ``rotating``: rotations instead of purges, into ten files.
+    ``command``: ``purge``, ``trim``, or ``rotate`` into ten files.
     """
-    fill(case, [f"stale-{number:04}" for number in range(sessions)], turn(1), idle=timedelta(days=60))
+    kind = {"purge": _Soak, "trim": _Trims, "rotate": _Rotations}[command]
+    fill(case, [f"stale-{number:04}" for number in range(sessions)], kind.items, idle=timedelta(days=60))
     fill(case, LIVE, turn(2), idle=timedelta(days=1))
-    soak = (_Rotations if rotating else _Soak)(case, directory, forker, random.Random(seed))
+    soak = kind(case, directory, forker, random.Random(seed))
     while soak.tally.kills < kills and not soak.tally.breaches:
         soak.round(kills)
     return soak.tally
 
 
 class _Soak:
+    items = turn(1)
     _command = "purge"
 
     def __init__(self, case: SdkCase, directory: Path, forker: Forker, pick: random.Random) -> None:
@@ -90,7 +93,7 @@ class _Soak:
                  *self._destination())  # fmt: skip
         if not self._purge_s:
             self._purge_s = self._whole(purge)
-        while (left := len(in_store(self._case)) - len(LIVE)) and not self.tally.breaches:
+        while (left := self._left()) and not self.tally.breaches:
             lasts = self._purge_s * (0.3 + 0.7 * left / (len(self._content) - len(LIVE)))
             after = self._pick.uniform(0, lasts) if self.tally.kills < most else None
             status, _ = self._forker.run(*purge, home=self._home, kill_after=after)
@@ -98,7 +101,7 @@ class _Soak:
                 self.tally.kills += 1
                 self.tally.phases[self._phase()] += 1
             elif status != 0:
-                self._broken(f"a purge ended with {status}: {self._said()}")
+                self._broken(f"a run ended with {status}: {self._said()}")
             self._nothing_is_lost()
         self._each_was_removed_once()
         self._undo()
@@ -140,15 +143,26 @@ class _Soak:
     def _destination(self) -> tuple[str, ...]:
         return ("--archive", str(self._archives))
 
+    def _left(self) -> int:
+        """Sessions that are to be changed still."""
+        there = in_store(self._case)
+        return sum(there.get(name) == content for name, content in self._content.items() if name not in LIVE)
+
+    def _staying(self, content: tuple[Any, ...]) -> int:
+        """How many of the newest items of a session stay."""
+        return 0 * len(content)
+
     def _nothing_is_lost(self) -> None:
         there, archived = in_store(self._case), dict(self._archived())
         for session_id, content in self._content.items():
-            if session_id in there:
-                if there[session_id] != content:
-                    self._broken(f"{session_id} is in the store with {there[session_id]}")
+            gone = len(content) - self._staying(content)
+            if session_id in there and there[session_id] == content:
+                continue
+            if there.get(session_id, ()) != content[gone:]:
+                self._broken(f"{session_id} is in the store with {there[session_id]}")
             elif session_id not in archived:
                 self._broken(f"{session_id} is in neither")
-            elif archived[session_id] != content:
+            elif archived[session_id] != content[:gone]:
                 self._broken(f"{session_id} is in the archive with {archived[session_id]}")
         if strangers := there.keys() - self._content.keys():
             self._broken(f"sessions of nobody: {strangers}")
@@ -204,6 +218,19 @@ class _Soak:
 
     def _broken(self, rule: str) -> None:
         self.tally.breaches.append(rule)
+
+
+class _Trims(_Soak):
+    """The sessions stay, with two of their five turns."""
+
+    items = [item for number in range(5) for item in turn(number)]  # noqa: RUF012
+    _command = "trim"
+
+    def _destination(self) -> tuple[str, ...]:
+        return ("--keep-turns", "2", *super()._destination())
+
+    def _staying(self, content: tuple[Any, ...]) -> int:
+        return min(8, len(content))
 
 
 class _Rotations(_Soak):
