@@ -225,7 +225,7 @@ class Store(ABC):
 
         In the same step each session put in gets ``hold``, under its own id. Sessions of one kind (``exact``, ABSENT)
         go in together, by the fastest means of the server; a few thousand items a call are best, which is some
-        hundreds of sessions or 4 to 8 MiB of texts: fewer pay for their statements, more only hold locks for longer.
+        hundreds of sessions or about 4 MiB of texts: fewer pay for their statements, more only hold locks for longer.
 
         DONE, or CHANGED where what the store has under this id by now does not allow it (``Put.onto``): then
         nothing of this session was written. An error means that nothing was changed; see ``apply``.
