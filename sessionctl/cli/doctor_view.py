@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sessionctl.cli.output import Output
-from sessionctl.core.finding import CLASSES, Finding, Severity
+from sessionctl.core.finding import CLASSES, EXAMPLES, Finding, Severity
 from sessionctl.core.text import visible
 from sessionctl.core.units import count
 
@@ -81,7 +81,7 @@ def _show(out: Output, finding: Finding) -> None:
     out.console.print(Text.assemble("  ", (f"{glyph} {finding.kind}", style), f" × {finding.count:,}"))
     _folded(out, Text(visible(finding.says)))
     if finding.examples:
-        more = "" if finding.count <= len(finding.examples) else ", …"
+        more = ", …" if len(finding.examples) == EXAMPLES < finding.count else ""
         _folded(out, Text(f"in {', '.join(map(visible, finding.examples))}{more}", style="dim"))
     if finding.fix:
         out.console.print(Text(f"{_INDENT}→ {visible(finding.fix)}"), soft_wrap=True)

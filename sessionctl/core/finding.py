@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from sessionctl.core.history import FATAL, HARMLESS
 
+EXAMPLES = 5
+"""Sessions named of each class."""
+
 
 class Severity(StrEnum):
     """How grave; in this order."""

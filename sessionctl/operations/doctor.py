@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from sessionctl.core.diagnosis import TIME_TO_LIVE, Diagnosis, Sight
 from sessionctl.core.envelope import Key
-from sessionctl.core.finding import Finding, gravest_first
+from sessionctl.core.finding import EXAMPLES, Finding, gravest_first
 from sessionctl.core.model import Effect, Order, SessionRef
 from sessionctl.core.payload import read_item
 from sessionctl.core.plan import AHEAD_BY
@@ -24,8 +24,6 @@ from sessionctl.core.units import exact_duration
 from sessionctl.operations.purge import old_writers
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
-
-EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,7 @@ class Places:
         self._store_of: dict[int, int] = {}
         self._labels: list[str] = []
         self._twice: dict[str, tuple[str, str]] = {}
-        self._count = 0
+        self._several = set[int]()
 
     def enter(self, label: str) -> Callable[[SessionRef], None]:
         """What notes the sessions of the next store."""
@@ -52,9 +50,10 @@ class Places:
         self._labels.append(label)
 
         def note(ref: SessionRef) -> None:
-            before = self._store_of.setdefault(hash(ref.id), number)  # of millions of ids only the hashes are kept
-            if before != number:
-                self._count += 1
+            name = hash(ref.id)  # of millions of ids only the hashes are kept
+            before = self._store_of.setdefault(name, number)
+            if before != number and name not in self._several:
+                self._several.add(name)
                 if len(self._twice) < EXAMPLES:
                     self._twice[ref.id] = (self._labels[before], label)
 
@@ -63,8 +62,11 @@ class Places:
     def findings(self) -> Iterator[Finding]:
         if self._twice:
             first, second = next(iter(self._twice.values()))
-            detail = f"the first of them in {first} and {second}"
-            yield Finding(kind="two_stores", count=self._count, examples=tuple(self._twice), detail=detail)
+            detail = f"the first of them in {first} and {second}; which is newer:"
+            told = tuple(self._twice)
+            stores = f"-s {shlex.quote(first)} -s {shlex.quote(second)}"
+            fix = f"sessionctl list --id {shlex.quote(told[0])} {stores}"
+            yield Finding(kind="two_stores", count=len(self._several), examples=told, detail=detail, fix=fix)
 
 
 def diagnose(

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sessionctl.core.finding import Finding
+from sessionctl.core.finding import EXAMPLES, Finding
 from sessionctl.core.units import format_second
 
-EXAMPLES = 5
 _BETWEEN = timedelta(hours=1)
 """Without any activity before a store was made: longer than it takes to move it."""
 LAST_INT4 = 2**31 - 1

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from operating import COMMAND, DAY, plain_lines, shown_on_terminal, store_of, wait_for
+from operating import COMMAND, DAY, plain_lines, shown_on_terminal, store_of, wait_for, write_sessions
 
 from sessionctl.core.text import cell_width
+from sessionctl.testing.case import user
 
 SIZES = [(80, 24), (200, 50)]
 
@@ -37,6 +38,23 @@ def test_no_line_is_wider_than_the_screen(store: Path, view: str, size: tuple[in
     unbroken = [line for line in plain_lines(done.out) if str(store.parent) not in line and "--cursor" not in line]
     assert len(unbroken) > 5
     assert [line for line in unbroken if cell_width(line) > size[0]] == []
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_findings_are_folded_and_what_mends_them_stays_in_one_piece(tmp_path: Path, columns: int) -> None:
+    path = tmp_path / "store.db"
+    orphan = {"type": "function_call_output", "call_id": "gone", "output": "ok"}
+    names = [*(f"tenant:日本語の会話:{number}" for number in range(7)), "x" * 90]
+    write_sessions(path, dict.fromkeys(names, [user("a"), orphan]))
+    done = shown_on_terminal("doctor", "-s", path, columns=columns, rows=40)
+    assert done.status == 6
+    lines = plain_lines(done.out)
+    [mending] = [line for line in lines if "→ sessionctl doctor" in line]
+    assert mending.strip() == f"→ sessionctl doctor --fix orphan_output -s sqlite:///{path}"
+    unbroken = [line for line in lines if str(tmp_path) not in line]
+    assert len(unbroken) > 5
+    assert [line for line in unbroken if cell_width(line) > columns] == []
+    assert any(line.rstrip().endswith("…") for line in unbroken)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "200x50"])

@@ -389,6 +389,11 @@ def test_the_same_id_in_two_stores(tmp_path: Path) -> None:
     assert done.status == 6
     (both,) = done.json["findings"]
     assert (both["class"], both["count"], both["examples"]) == ("two_stores", 1, ["two"])
+    store_of(tmp_path / "c.db", {"two": 0}).chmod(0o600)
+    [thrice] = in_process("doctor", "-s", tmp_path, "-o", "json").json["findings"]
+    assert (thrice["count"], thrice["examples"]) == (1, ["two"])
+    listed = in_process(*shlex.split(thrice["fix"])[1:], "-o", "json").json
+    assert [each["session_id"] for each in listed["sessions"]] == ["two", "two"]
     assert [each["findings"] for each in done.json["stores"]] == [[], []]
     assert in_process("doctor", "-s", tmp_path, "--id", "one", "-o", "json").status == 0
 
