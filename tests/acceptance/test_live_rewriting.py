@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,10 +29,18 @@ def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
         yield made_case
 
 
-def append_all(case: SdkCase) -> None:
+Spans = list[tuple[float, float]]
+"""When each of several things began and ended."""
+
+
+def append_all(case: SdkCase) -> Spans:
+    spans: Spans = []
     with case.live("mine") as append:
         for number in range(1, TIMES + 1):
+            began = time.monotonic()
             append([user(f"question {number}"), user(f"more of {number}")])
+            spans.append((began, time.monotonic()))
+    return spans
 
 
 def trim(store: Store) -> tuple[Outcome, list[str]]:
@@ -53,15 +62,19 @@ def test_appends_racing_trims(case: SdkCase) -> None:
     with case.open() as store, ThreadPoolExecutor(1) as application:
         begun = existing(store, "mine").created_at
         appending = application.submit(append_all, case)
-        outcomes, gone = [], []
+        outcomes, gone, trims = [], [], Spans()
         while len(outcomes) < TIMES or not appending.done():
+            began = time.monotonic()
             outcome, texts = trim(store)
             outcomes.append(outcome)
             gone += texts
-        appending.result()
+            trims += [(began, time.monotonic())] if texts else []
+        appends = appending.result()
         assert existing(store, "mine").created_at == begun
     assert set(outcomes) <= {Outcome.DONE, Outcome.ACTIVE}, "an append made a trim of the head fail"
     assert len(gone) > KEPT
+    met = sum(any(a < end and begin < b for begin, end in trims) for a, b in appends)
+    assert met > TIMES / 10, f"of {TIMES} appends {met} were under way together with a trim that took something"
     said = [json.loads(text)["content"] for text in [*gone, *case.texts("mine")]]
     assert said == [f"{word} {number}" for number in range(TIMES + 1) for word in ("question", "more of")]
     assert case.read("mine")[-1] == user(f"more of {TIMES}")

@@ -45,7 +45,7 @@ def test_findings_are_folded_and_what_mends_them_stays_in_one_piece(tmp_path: Pa
     path = tmp_path / "store.db"
     orphan = {"type": "function_call_output", "call_id": "gone", "output": "ok"}
     names = [*(f"tenant:日本語の会話:{number}" for number in range(7)), "x" * 90]
-    write_sessions(path, dict.fromkeys(names, [user("a"), orphan]))
+    write_sessions(path, {name: [user("a"), orphan] for name in names})
     done = shown_on_terminal("doctor", "-s", path, columns=columns, rows=40)
     assert done.status == 6
     lines = plain_lines(done.out)
