@@ -155,7 +155,7 @@ class Condensation:
         except ModelFailed as failure:
             self._is_lost(step, Outcome.FAILED, failure.message)
             self._in_a_row += 1
-            if self._in_a_row >= _IN_A_ROW:
+            if self._in_a_row == _IN_A_ROW:
                 self._fatal = ModelUnavailable(
                     f"the model failed {self._in_a_row} times in a row, in the end like this: {failure.message}"
                 )
