@@ -138,7 +138,8 @@ def compacted(request: Request, sealed: str = "gAAAAABsealed") -> Reply:
     """All messages of the user, then the compaction."""
     users = [
         {"id": f"msg_{uuid4().hex}", "type": "message", "role": "user", "status": "completed",
-         "content": [{"type": "input_text", "text": item["content"]}]}
+         "content": [{"type": "input_text", "text": item["content"]}] if isinstance(item["content"], str)
+         else item["content"]}
         for item in request.body["input"] if item.get("role") == "user"
     ]  # fmt: skip
     made = {"id": f"cmp_{uuid4().hex}", "type": "compaction", "encrypted_content": sealed}
