@@ -122,7 +122,7 @@ def _preflight_lines(header: PlanHeader, forecast: Forecast | None) -> Iterator[
         return
     yield from _parts("finds by", header.preflight.selection, "; ")
     yield from _parts("deletes by", header.preflight.deletion, "; ")
-    yield f"  takes       {_duration(forecast)}"
+    yield f"  takes       {_duration(forecast)}{', and the time of the model' if header.condensing else ''}"
     if forecast.log_bytes:
         yield from _parts("log", f"writes about {format_size(forecast.log_bytes)} to the {forecast.log}", ", ")
 

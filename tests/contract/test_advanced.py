@@ -12,7 +12,7 @@ import pytest
 from agents.extensions.memory import AdvancedSQLiteSession
 from sdk_cases import SqliteCase
 
-from sessionctl.core.model import Guard, Outcome
+from sessionctl.core.model import Guard, Outcome, Rewrite, Span
 from sessionctl.testing.case import turn, user
 from sessionctl.testing.looking import deletion, existing
 from sessionctl.testing.returning import put
@@ -73,8 +73,8 @@ def asked(case: SqliteCase, session_id: str, call: Callable[[Any], Any]) -> Any:
     return case._call(session_id, call)[0]
 
 
-def turns_of(case: SqliteCase) -> list[tuple[int, str]]:
-    found = asked(case, "mine", lambda session: session.get_conversation_turns())
+def turns_of(case: SqliteCase, session_id: str = "mine") -> list[tuple[int, str]]:
+    found = asked(case, session_id, lambda session: session.get_conversation_turns())
     return [(turn["turn"], turn["content"]) for turn in found]
 
 
@@ -158,3 +158,27 @@ def test_a_replaced_text_is_classified_anew(case: SqliteCase) -> None:
     assert turns_of(case) == [(1, "it was about rain"), (2, "question 2")]
     assert put(case, back) == [Outcome.DONE]
     assert rows(case) == before
+
+
+def test_what_must_not_show_in_other_branches_is_not_done(case: SqliteCase) -> None:
+    """An item that becomes another one would break whatever branch shares it."""
+    for name in ("mine", "other"):
+        case.write(name, turn(1), turn(2))
+    with case.open() as store:
+        assert not store.has_branches("mine")
+        asked(case, "mine", lambda session: session.create_branch_from_turn(2, "side"))
+        assert (store.has_branches("mine"), store.has_branches("other")) == (True, False)
+        before = rows(case)
+        keys = {name: [item.key for item in store.items(name)] for name in ("mine", "other")}
+        instead = json.dumps({"role": "assistant", "content": "so it was"})
+        changes = [
+            Rewrite(
+                session_id=name, remove=(Span(some[0], some[2], 3),), replace=((some[3], instead),), unbranched=True
+            )
+            for name, some in keys.items()
+        ]
+        assert list(store.apply(changes, Guard())) == [Outcome.CHANGED, Outcome.DONE]
+    mine = [row for row in before["agent_messages"] if "mine" in row]
+    assert [row for row in rows(case)["agent_messages"] if "mine" in row] == mine
+    assert case.read("other") == [json.loads(instead), *turn(2)]
+    assert turns_of(case, "other") == [(2, "question 2")]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sessionctl.core.history import verdict
 from sessionctl.core.model import Item
 from sessionctl.core.payload import Payload, read_item
+from sessionctl.core.summary import Summary
 from sessionctl.core.trimming import Drop, DropObstacle, Obstacle, Trim, TrimLimits, Trimmer, drop_after, opening_of
 from sessionctl.core.trimming import trim as trim_items
 
@@ -232,3 +233,28 @@ def test_what_stays_behind_a_drop_is_as_sound_as_before(items: list[dict[str, An
     after = verdict(payload for _, payload in stored[: len(stored) - len(gone)]).defects
     assert {(defect.kind, defect.position) for defect in after} <= before
     assert all(item.key > 100 + at for item, _ in gone if isinstance(item.key, int))
+
+
+def test_a_summary_at_the_head_stays_like_an_instruction() -> None:
+    at = NOW - 90 * DAY
+    summary = Summary(text="Long ago.", turns=3, items=6, since=None, until=None, by="m", at=at).item
+    rules = instruction("developer")
+    assert left([summary, *turns(5)], keep_turns=2) == ([0, *range(7, 11)], None)
+    assert left([rules, summary, *turns(5)], items_older_than=5 * DAY) == ([0, 1, *range(8, 12)], None)
+    assert left([rules, COMPACTION, summary, *turns(5)], keep_turns=2) == ([0, 1, 2, *range(9, 13)], None)
+    # What comes behind it belongs to the turns, and one that is not at the head is like any message.
+    assert left([summary, rules, *turns(5)], keep_turns=2) == ([0, *range(8, 12)], None)
+    assert left([*turns(2), summary, *turns(3)], keep_turns=2) == (list(range(7, 11)), None)
+    # It counts, as all that stays.
+    sizes = [len(json.dumps(item)) for item in [summary, *turns(5)]]
+    assert left([summary, *turns(5)], max_bytes=sizes[0] + sum(sizes[5:])) == ([0, *range(5, 11)], None)
+    assert left([summary, *turns(5)], max_bytes=sizes[0] + sum(sizes[5:]) - 1) == ([0, *range(7, 11)], None)
+
+
+def test_room_is_left_for_what_will_stand_for_the_rest() -> None:
+    ten = read(turns(10))
+    for reserve, stays in ((0, 8), (1, 6), (2, 6), (3, 4), (20, 4)):
+        trim = trim_items(ten, TrimLimits(max_items=8), NOW, tokens_of, reserve=(reserve, 0, 0))
+        assert 20 - len(trim.removed(ten)) == stays
+    within = trim_items(ten, TrimLimits(max_items=20), NOW, tokens_of, reserve=(3, 0, 0))
+    assert within.removed(ten) == []  # where nothing has to go, nothing needs room
