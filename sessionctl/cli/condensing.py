@@ -32,7 +32,7 @@ CompactOpt = Annotated[
 ModelOpt = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME", rich_help_panel=INSTEAD, show_default="[summarize] of the settings",
+        "--model", metavar="NAME", rich_help_panel=INSTEAD, show_default="the settings' summarize.model",
         help="The model that does it.",
     ),
 ]  # fmt: skip

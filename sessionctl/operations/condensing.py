@@ -49,6 +49,8 @@ class Condensation:
     concurrency: int
     min_idle: timedelta
     consumed: Consumed = field(default_factory=Consumed)
+    waited_s: float = 0.0
+    """For answers, while there was nothing else to do."""
     _asked: dict[Future[Condensed], tuple[Step, Extract]] = field(default_factory=dict)
     _ready: list[Step] = field(default_factory=list)
     _lost: list[Lost] = field(default_factory=list)
@@ -81,7 +83,9 @@ class Condensation:
                 if is_over or room() == 0:
                     return
                 continue
+            began = time.monotonic()
             done = wait(self._asked, timeout=_LOOK_UP_S, return_when=FIRST_COMPLETED).done
+            self.waited_s += time.monotonic() - began
             for future in done:
                 self._answered(future, *self._asked.pop(future))
             if (self._ready or self._lost) and time.monotonic() - self._since >= _GATHER_S:

@@ -48,8 +48,9 @@ newest turns are never touched. Appends that come meanwhile lose nothing. --drop
 turns instead, which is the way out of a loop or a bad deploy; an append since the plan keeps it from a session.
 
     --summarize leaves one item in the place of the turns that go: a summary that an agent writes, on the model and \
-on the terms of [summarize] in the settings. What goes is sent there; a dry run says how much, and sends nothing. A \
-session of which the model makes nothing is left as it is. A later trim keeps the summary, or condenses it anew.
+the terms that the table summarize of the settings names. What goes is sent there; a dry run says how much, and \
+sends nothing. A session of which the model makes nothing is left as it is. A later trim keeps the summary, or \
+condenses it anew.
 
     sessionctl trim --min-tokens 60000 --max-tokens 40000 --archive /var/backups/sessions --dry-run
 
