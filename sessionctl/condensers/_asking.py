@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from concurrent.futures import Future
 from contextlib import suppress
@@ -21,12 +22,14 @@ from sessionctl.errors import AccessRefused, ModelFailed, ModelUnavailable, Sess
 _LONGEST = 300
 """Characters of what a server says of an error."""
 _EXHAUSTED = "insufficient_quota"
+_CUT_OFF = "max_output_tokens"
 
 
 class Asking(Condenser):
     """Makes each call a task of one event loop; the client tries again what may pass (429, 5xx, lost connections)."""
 
     def __init__(self, terms: Condensing) -> None:
+        logging.getLogger("openai.agents").setLevel(logging.CRITICAL)  # what goes wrong is in the report
         self._terms = terms
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="condenser", daemon=True)
@@ -88,9 +91,16 @@ def failure(error: Exception, terms: Condensing) -> SessionctlError:
             return ModelFailed(f"the model's server cannot be reached: {_said(error.__cause__ or error, terms)}")
         case ModelRefusalError():
             return ModelFailed(f"the model refused: {_clean(error.refusal, terms)}")
+        case _ if _CUT_OFF in str(error):
+            return cut_off(terms)
         case openai.OpenAIError() | AgentsException() | ValueError():
             return ModelFailed(f"the model's answer cannot be understood: {_said(error, terms)}")
     return ModelFailed(f"asking the model failed: {type(error).__name__}: {_said(error, terms)}")
+
+
+def cut_off(terms: Condensing) -> ModelFailed:
+    """The answer has no end."""
+    return ModelFailed(f"the answer was cut off at {terms.max_tokens:,} tokens")
 
 
 def _said(error: BaseException, terms: Condensing) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents import Agent, ModelSettings, OpenAIResponsesModel, RunConfig, Runner
 
-from sessionctl.condensers._asking import Asking
+from sessionctl.condensers._asking import Asking, cut_off
 from sessionctl.condensers.base import Condensed
 from sessionctl.core.condensing import Condensing, Consumed
 from sessionctl.core.extract import Extract, chapters
@@ -64,7 +64,7 @@ def _text(output: list[Any], terms: Condensing) -> str:
     parts = []
     for item in output:
         if getattr(item, "status", None) == "incomplete":
-            raise ModelFailed(f"the answer was cut off at {terms.max_tokens:,} tokens")
+            raise cut_off(terms)
         for part in (getattr(item, "content", None) or ()) if item.type == "message" else ():
             if part.type == "refusal":
                 raise ModelFailed(f"the model refused: {' '.join(part.refusal.split())[:200]}")

@@ -98,7 +98,8 @@ def work_off(
     except SessionctlError as failure:
         if ending.error is None:  # else the first one is the one to tell
             ending = _Ending(Stopped.ERROR, failure.message, failure)
-    progress.paused_s += condensation.waited_s if condensation else 0.0
+    if condensation:
+        progress.paused_s += condensation.waited_s
     return Report(
         command=plan.header.command,
         store=plan.header.store,

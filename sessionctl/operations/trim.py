@@ -205,7 +205,8 @@ class _Foreseeing:
             return None
         condensed = self._condensed_before(opening)
         stays_first = len(opening) - len(condensed)
-        if condensed and stays_first != len(instructions_of(opening)):
+        is_more = (ref.items or 0) > len(opening) + found.tail
+        if condensed and (not is_more or stays_first != len(instructions_of(opening))):
             return None
         stay = [*ends.head[:stays_first], *ends.tail[len(ends.tail) - found.tail :]]
         span = _between(ends, stays_first, found.tail, ref.items or 0)

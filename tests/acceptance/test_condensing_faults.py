@@ -87,7 +87,7 @@ def test_the_session_stays_as_it_is(store: Path, server: ModelServer, fault: str
     assert told["session_id"] == "s"
     assert told["why"].startswith(why), told
     assert store.read_bytes() == before
-    assert KEY not in done.said
+    assert done.said == ""
 
 
 @pytest.mark.parametrize("reply", [failed(429, "Slow down.", **AT_ONCE), failed(503, "Busy.", **AT_ONCE)])
@@ -161,7 +161,7 @@ class TestSent:
     def test_in_several_goes_where_it_is_long(
         self, store: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("SESSIONCTL_SUMMARIZE_MAX_INPUT_TOKENS", "100")
+        monkeypatch.setenv("SESSIONCTL_SUMMARIZE_MAX_INPUT_TOKENS", "40")
         server.answer = lambda request: said(f"Up to part {request.number}.")
         done = trim(store)
         assert (done.status, done.json["condensed"]["sessions"]) == (0, 1)
@@ -183,7 +183,7 @@ class TestCompaction:
         server.answer = compacted
         done = trim(store, "--compact", "--model", "llama-4")
         assert (done.status, server.requests) == (2, [])
-        assert "Unsupported model for OpenAI responses compaction: llama-4" in done.error["error"]["message"]
+        assert "Unsupported model for OpenAI responses compaction: llama-4" in done.error["message"]
 
     @pytest.mark.parametrize(
         ("reply", "why"),
