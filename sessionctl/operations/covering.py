@@ -59,6 +59,10 @@ class Portion:
     lost: list[Lost] = field(default_factory=list)
 
 
+Stage = Callable[[Iterator[Step]], Iterator[Portion | None]]
+"""What has to be done about steps before they are applied; None now and then, while the next portion is made."""
+
+
 class Cover(Protocol):
     """What the executor asks: which changes may be made."""
 

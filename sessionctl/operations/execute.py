@@ -24,7 +24,7 @@ from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Pulse, Run
-from sessionctl.operations.covering import Cover, Portion
+from sessionctl.operations.covering import Cover, Portion, Stage
 from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
 from sessionctl.operations.spool import Revise, SpooledPlan
@@ -152,10 +152,6 @@ class _Ending:
     error: SessionctlError | None = None
 
 
-_Stage = Callable[[Iterator[Step]], Iterator[Portion | None]]
-"""What has to be done about steps before they are applied; None now and then, while the next portion is made."""
-
-
 @dataclass(slots=True)
 class _Run:
     """The loop over the batches of one plan."""
@@ -185,7 +181,7 @@ class _Run:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         self.cover = cover
-        stages: list[_Stage] = []
+        stages: list[Stage] = []
         if condensation:
             stages.append(lambda steps: condensation.portions(steps, bear=self._bear, room=self._room))
         if cover:
@@ -201,7 +197,7 @@ class _Run:
             steps = iter(self._revised())
         return self._used_up() or _Ending(Stopped.DONE)
 
-    def _round(self, portion: Portion, stages: Sequence[_Stage]) -> _Ending | None:
+    def _round(self, portion: Portion, stages: Sequence[Stage]) -> _Ending | None:
         """All steps of the portion once, through the stages that are before them, or up to the end of the run."""
         for step, outcome, why in portion.lost:
             self._count([step], [outcome], why)
