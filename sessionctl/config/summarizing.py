@@ -60,7 +60,9 @@ def condensing(
         raise UsageError(
             "no model is named that condenses the turns that go", hint="name one with --model, or model in [summarize]"
         )
-    given = found.pop("base_url", None) or env.get("OPENAI_BASE_URL")
+    given = found.pop("base_url", None)
+    if given is None and (given := env.get("OPENAI_BASE_URL") or None):
+        _check_url(given, "$OPENAI_BASE_URL")
     variable = found.pop("api_key_env", None)
     key = env.get(variable or _KEY)
     # Servers of one's own often ask for none.

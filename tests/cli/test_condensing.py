@@ -137,6 +137,10 @@ class TestSettings:
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:10/v1")
         told = trim(store, *WANTED, "--model", "m", "-n", "-o", "json").json["plan"]["condensing"]
         assert told["base_url"] == "http://127.0.0.1:10/v1"
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@127.0.0.1:10/v1")
+        done = trim(store, *WANTED, "--model", "m", "-n")
+        assert (done.status, "$OPENAI_BASE_URL holds more than an address" in done.said) == (2, True)
+        assert "secret" not in done.said
 
     @pytest.mark.parametrize(
         ("line", "why"),
