@@ -82,7 +82,8 @@ class SqlPutStore(SqlWholeStore):
     def _put_all_rows(self, connection: Connection, puts: Sequence[Put], *, exact: bool) -> bool:
         s, m = self._sessions.c, self._messages.c
         ids = [put.session_id for put in puts]
-        there = (exists().where(self._is_any(column, ids)) for column in (s.session_id, m.session_id))
+        columns = (s.session_id,) if self.only_filler else (s.session_id, m.session_id)
+        there = (exists().where(self._is_any(column, ids)) for column in columns)
         if connection.execute(select(or_(*there))).scalar_one():
             return False
         if exact and not self._has_given(connection, [item.key for put in puts for item in put.items]):
@@ -130,7 +131,7 @@ class SqlPutStore(SqlWholeStore):
         if not keys:
             return True
         self._insert_items(connection, puts, exact=exact)
-        if self._keeps_texts(connection):
+        if self.only_filler or self._keeps_texts(connection):
             return True
         m = self._messages.c
         mine = self._is_any(m.session_id, [put.session_id for put in puts])
@@ -163,8 +164,10 @@ class SqlPutStore(SqlWholeStore):
         mine = m.session_id == put.session_id
         locked = select(s.session_id).where(self._is_exactly_any(s.session_id, [put.session_id])).with_for_update()
         there = connection.execute(locked).first() is not None
-        earliest = self._stamp_text(func.min(m.created_at), m.created_at.info["facts"].clock)
-        first, earliest_text = connection.execute(select(func.min(m.id), earliest).where(mine)).one()
+        first, earliest_text = None, None
+        if there or not self.only_filler:
+            earliest = self._stamp_text(func.min(m.created_at), m.created_at.info["facts"].clock)
+            first, earliest_text = connection.execute(select(func.min(m.id), earliest).where(mine)).one()
         if put.exact and not self._has_given(connection, [item.key for item in put.items]):
             return Outcome.CHANGED
         front = put.onto is Onto.FRONT and put.exact and _is_older(put.items, first, earliest_text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sdk_cases import CASES, POSTGRES_PRINTED, CaseMaker, SdkCase, made
+from sdk_cases import CASES, CaseMaker, SdkCase, made
 
 from sessionctl.testing import (
     TestDeleting,
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-@pytest.fixture(params=[*CASES, POSTGRES_PRINTED], ids=lambda maker: maker.name)
+@pytest.fixture(params=CASES, ids=lambda maker: maker.name)
 def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
     """An empty store of each kind."""
     maker: CaseMaker = request.param
