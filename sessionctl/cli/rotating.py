@@ -73,6 +73,12 @@ KeepOpt = Annotated[
 ]  # fmt: skip
 
 
+VacuumOpt = Annotated[
+    bool,
+    typer.Option("--vacuum", rich_help_panel=ROTATION, help="Then give freed space back, as vacuum does."),
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What goes where, and what becomes of files that are closed. ``is_choice``: it says by itself what goes."""
@@ -80,6 +86,7 @@ class Wish:
     rotation: Rotation
     compression: Packing | None
     keep: int | None
+    vacuum: bool
     is_choice: bool
 
 
@@ -91,6 +98,7 @@ def _wish(
     include_open: IncludeOpenOpt = False,
     compress: CompressOpt = None,
     keep: KeepOpt = None,
+    vacuum: VacuumOpt = False,
 ) -> Wish:
     """What these options mean. Raises UsageError where they contradict."""
     from sessionctl.operations.rotate import Rotation
@@ -103,7 +111,10 @@ def _wish(
     if (compress or keep is not None) and (by is None or not template.is_path):
         raise UsageError("--compress and --keep are for files of windows: they go with --by, and with a path in --into")
     rotation = Rotation(template=template, by_match=by_match, max_size=max_size, include_open=include_open)
-    return Wish(rotation=rotation, compression=compress, keep=keep, is_choice=by is not None or max_size is not None)
+    return Wish(
+        rotation=rotation, compression=compress, keep=keep, vacuum=vacuum,
+        is_choice=by is not None or max_size is not None,
+    )  # fmt: skip
 
 
 def _meant(into: str) -> str:

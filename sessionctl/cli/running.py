@@ -64,7 +64,7 @@ class Job:
     """A change as the user asked for it; ``plan`` makes the plan for a store, spooled into ``spool_directory``.
 
     ``cover`` makes what must hold a session before it is removed; None: an archive, where there is to be one.
-    ``closing`` is what is done after the changes of all stores.
+    ``closings`` are what is done after the changes of all stores, one after the other.
     """
 
     command: str
@@ -74,7 +74,12 @@ class Job:
     consent: Consent
     safety: Safety
     cover: CoverOf | None = None
-    closing: Closing | None = None
+    closings: tuple[Closing, ...] = ()
+
+    @property
+    def has_more_to_do(self) -> bool:
+        """Is there something to be done though no session is to be changed?"""
+        return any(closing.question for closing in self.closings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +114,13 @@ def run_changes(job: Job, out: Output, names: Sequence[str] | None, *, all_store
             for address, plan in trip.each(lambda s: _plan(job, s))
         ]
         refused = _refusals(job, planned)
-        if job.closing:
-            job.closing.foresee(planned)
+        for closing in job.closings:
+            closing.foresee(planned)
         if job.consent.dry_run:
             return _dry(job, out, trip, planned, refused, began)
         if refused:
             raise GuardRefused(refused[0], hint="--dry-run shows the plan")
-        if not any(plan.header.planned.sessions for plan in planned) and not (job.closing and job.closing.question):
+        if not any(plan.header.planned.sessions for plan in planned) and not job.has_more_to_do:
             reports = [_nothing(plan.header) for plan in planned]
         else:
             reports = _confirmed(job, out, planned)
@@ -161,8 +166,8 @@ def _dry(job: Job, out: Output, trip: Visit, plans: Sequence[Planned], refused: 
     if out.form.for_people:
         for plan, report in zip(plans, reports, strict=True):
             show_plan(out, plan.plan, report)
-        if job.closing:
-            job.closing.show()
+        for closing in job.closings:
+            closing.show()
     elif out.form is Form.JSON:
         _write_json(job, out, trip, reports, began)
     else:
@@ -189,8 +194,8 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     if not job.consent.yes:
         for plan in plans:
             show_plan(out, plan.plan, _foreseen(plan, job.limits.over(plan.limits)), to_stderr=True)
-        if job.closing:
-            job.closing.show(to_stderr=True)
+        for closing in job.closings:
+            closing.show(to_stderr=True)
     where = plans[0].header.label if len(plans) == 1 else f"{len(plans)} stores"
     archives = {plan.archive for plan in plans}
     back = "This cannot be undone."
@@ -199,7 +204,7 @@ def _confirmed(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
     elif plans[0].header.into:
         back = "Undo brings them back."
     questions = [f"{_question(plans)} {where}? {back}"] if any(p.header.planned.sessions for p in plans) else []
-    questions += [job.closing.question] if job.closing and job.closing.question else []
+    questions += filter(None, (closing.question for closing in job.closings))
     if not out.confirm(" ".join(questions), yes=job.consent.yes):
         raise GuardRefused("not confirmed: nothing was changed")
     return _applied(job, out, plans)
@@ -242,8 +247,8 @@ def _applied(job: Job, out: Output, plans: Sequence[Planned]) -> list[Report]:
                 if len(plans) == 1:
                     raise
                 reports.append(_failed(plan.header, error))
-    if job.closing:
-        job.closing.carry_out(ledger, reports)
+    for closing in job.closings:
+        closing.carry_out(ledger, reports)
     return reports
 
 
@@ -293,17 +298,17 @@ def _report(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began
     if out.form.for_people:
         for report in reports:
             show_report(out, report)
-        if job.closing:
-            job.closing.show()
+        for closing in job.closings:
+            closing.show()
     else:
         _write_json(job, out, trip, reports, began)
     finish(trip, out)
     status = exit_code(reports, len(trip.failures))
-    return 3 if not status and job.closing and job.closing.failed else status
+    return 3 if not status and any(closing.failed for closing in job.closings) else status
 
 
 def _write_json(job: Job, out: Output, trip: Visit, reports: Sequence[Report], began: float) -> None:
-    closed = job.closing.to_json() if job.closing else {}
+    closed = {key: value for closing in job.closings for key, value in closing.to_json().items()}
     if not trip.several and len(reports) == 1:
         out.json(reports[0].to_json() | closed)
     else:

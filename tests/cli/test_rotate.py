@@ -197,6 +197,16 @@ def test_compressed_files_are_undone_from_and_take_no_more(store: Path, cold: Pa
     assert ids_in(store) == {f"{name}:{number}" for name in "ab" for number in range(3)} | {"a:now"}
 
 
+def test_a_vacuum_follows_where_something_was_moved(store: Path, template: str) -> None:
+    some = ("-s", store, "--by", "month", "--into", template, "--vacuum")
+    assert "then        vacuum" in rotate(*some, "--dry-run").text
+    report = moved(*some)
+    [space] = report["vacuum"]
+    assert (space["command"], space["store"]) == ("vacuum", report["store"])
+    assert in_process("runs", "list", "-o", "name").text.count("\n") == (2 if space["run_id"] else 1)
+    assert moved(*some)["vacuum"] == []
+
+
 def test_a_file_in_use_is_not_compressed(store: Path, cold: Path, template: str) -> None:
     moved("-s", store, "--by", "month", "--into", template)
     path = cold / f"{month(MONTHS[1])}.db"

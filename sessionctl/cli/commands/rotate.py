@@ -52,7 +52,7 @@ captures, and {stem} the name of the store's file, which a fleet needs.
     """  # fmt: skip
     from sessionctl.cli.closing import FileClosing
     from sessionctl.cli.rotating import check, cover_of
-    from sessionctl.cli.running import Job, run_changes
+    from sessionctl.cli.running import Closing, Job, run_changes
     from sessionctl.operations.rotate import plan_rotate
 
     if wish.is_choice:
@@ -62,9 +62,15 @@ captures, and {stem} the name of the store's file, which a fleet needs.
     check(wish, store, all_stores=all_stores)
     out = Output(output, null=null and output is Form.NAME, allowed=FORMS)
     plan = partial(plan_rotate, selector=chosen, rotation=wish.rotation, min_idle=safety.min_idle)
-    closing = FileClosing(out, wish, consent) if wish.compression or wish.keep is not None else None
+    closings: tuple[Closing, ...] = ()
+    if wish.compression or wish.keep is not None:
+        closings += (FileClosing(out, wish, consent),)
+    if wish.vacuum:
+        from sessionctl.cli.vacuum_after import VacuumAfter
+
+        closings += (VacuumAfter(out, consent),)
     job = Job(
         command="rotate", plan=plan, selector=chosen, limits=limits, consent=consent, safety=safety,
-        cover=cover_of(wish.rotation), closing=closing,
+        cover=cover_of(wish.rotation), closings=closings,
     )  # fmt: skip
     raise typer.Exit(run_changes(job, out, store, all_stores=all_stores))
