@@ -14,10 +14,14 @@ import msgspec
 
 
 class Style(Enum):
-    """The separators between values and behind keys; before them, what msgspec calls them."""
+    """The separators between values and behind keys, and what msgspec calls them (``indent``)."""
 
     SPACED = (0, (", ", ": "))
     COMPACT = (-1, (",", ":"))
+
+    def __init__(self, indent: int, separators: tuple[str, str]) -> None:
+        self.indent = indent
+        self.separators = separators
 
 
 def style_of(flavour: str) -> Style:
@@ -27,16 +31,15 @@ def style_of(flavour: str) -> Style:
 
 def styled(text: str, style: Style) -> str:
     """``text`` in the style, or as it is."""
-    indent, separators = style.value
     if text.isascii():
         try:
-            made: str = msgspec.json.format(text, indent=indent)
+            made: str = msgspec.json.format(text, indent=style.indent)
         except (msgspec.DecodeError, RecursionError):
             pass  # NaN and the like are numbers to Python alone
         else:
             return made
     try:
-        return json.dumps(json.loads(text, object_pairs_hook=_distinct), separators=separators)
+        return json.dumps(json.loads(text, object_pairs_hook=_distinct), separators=style.separators)
     except (ValueError, RecursionError):
         return text
 

@@ -71,11 +71,16 @@ def _extras_of(connection: sqlite3.Connection, layout: SqliteLayout, session_id:
     return found
 
 
-def put_session(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
-    """Put one session in, inside the caller's transaction; whatever it began is taken back where it is refused."""
+def put_session(
+    connection: sqlite3.Connection, layout: SqliteLayout, put: Put, *, only_filler: bool = False
+) -> Outcome:
+    """Put one session in, inside the caller's transaction; whatever it began is taken back where it is refused.
+
+    ``only_filler``: there are no items whose session has no row (``Store.only_filler``).
+    """
     connection.execute("SAVEPOINT put")
     try:
-        outcome = _put(connection, layout, put)
+        outcome = _put(connection, layout, put, only_filler=only_filler)
     except sqlite3.IntegrityError:  # a key that another row has by now
         outcome = Outcome.CHANGED
     if outcome is not Outcome.DONE:
@@ -84,13 +89,16 @@ def put_session(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) 
     return outcome
 
 
-def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put) -> Outcome:
+def _put(connection: sqlite3.Connection, layout: SqliteLayout, put: Put, *, only_filler: bool) -> Outcome:
     if put.onto is Onto.AMONG:
         return _put_among(connection, layout, put)
     sessions, messages = quoted(layout.sessions), quoted(layout.messages)
     me = bound(put.session_id)
     row = connection.execute(f"SELECT 1 FROM {sessions} {_MINE}", (me,)).fetchone()
-    first, earliest = connection.execute(f"SELECT min(id), min(created_at) FROM {messages} {_MINE}", (me,)).fetchone()
+    first, earliest = None, None
+    if row is not None or not only_filler:
+        ends = f"SELECT min(id), min(created_at) FROM {messages} {_MINE}"
+        first, earliest = connection.execute(ends, (me,)).fetchone()
     if (row is not None or first is not None) and not _may_go_in_front(connection, layout, put, first, earliest):
         return Outcome.CHANGED
     created, updated = _session_stamps(put)

@@ -280,7 +280,7 @@ class Adapter(VacuumedFile, SchemaInFile):
     def put(self, puts: Sequence[Put], *, hold: Hold | None = None) -> Sequence[Outcome]:
         self._refuse_if_frozen()
         with self._file.transaction(self.spent) as connection:
-            outcomes = [put_session(connection, self._layout, put) for put in puts]
+            outcomes = [put_session(connection, self._layout, put, only_filler=self.only_filler) for put in puts]
             if hold is not None:
                 self._add_holds(connection, holds_on(hold, puts, outcomes), hold.since)
         return outcomes

@@ -132,7 +132,7 @@ def test_every_engine_into_every_other(name: str, kind: str, target: Target, req
         texts = [
             text for (text,) in execute(place, "SELECT message_data FROM agent_messages WHERE session_id = 'plain'")
         ]
-        assert texts == [json.dumps(item, separators=style.value[1]) for item in [*turn(1), *turn(2)]]
+        assert texts == [json.dumps(item, separators=style.separators) for item in [*turn(1), *turn(2)]]
         again = migrate(address(case), place)
         assert (again.json["restored"]["sessions"], again.json["in_place"]) == (0, len(ids))
 

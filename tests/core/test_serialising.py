@@ -20,7 +20,7 @@ VALUES: Any = st.recursive(
 
 
 def dumped(value: Any, style: Style, **how: Any) -> str:
-    return json.dumps(value, separators=style.value[1], **how)
+    return json.dumps(value, separators=style.separators, **how)
 
 
 @given(VALUES, st.sampled_from(Style), st.sampled_from(Style), st.booleans())
