@@ -186,7 +186,7 @@ class Trimmer:
         """Can nothing older change the decision any more?"""
         if self._tail.is_whole or self._tail.is_encrypted:
             return True
-        if len(self._marks) < self._look_at or not self._demands():
+        if len(self._marks) < self._look_at or not self._asks():
             return False
         chosen = self._choice(self._tail.may_be_safe)
         if chosen is not None and self._tail.is_safe(chosen.cut):
@@ -224,6 +224,15 @@ class Trimmer:
         ]
         chosen = [choice for demand in self._demands() if (choice := demand.choose(allowed)) is not None]
         return self._marks[min(chosen)] if chosen else None
+
+    def _asks(self) -> bool:
+        """Is there any demand? It is asked at every item."""
+        wanted = self._limits.keep_turns
+        return (
+            (wanted is not None and len(self._marks) >= max(1, wanted))
+            or any(bound is not None and total > bound for total, bound in zip(self._totals, self._bounds, strict=True))
+            or (self._cutoff is not None and True in self._old)
+        )
 
     def _demands(self) -> list[_Demand]:
         """What the limits ask for, as far as that is known: of each that is passed, where it wants the cut."""
