@@ -104,6 +104,7 @@ class Report:
             "dry_run": self.dry_run,
             "run_id": self.run_id,
             **counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions),
+            **_of_models(self.removed, [self]),
             **(_of_items(self.removed, [self.obstacles]) if self.keeps_sessions else {}),
             **({"changed": {"sessions": 0}, "into": self.into} if self.into else {}),
             **({"targets": [{"store": at, "sessions": n} for at, n in self.targets.items()]} if self.into else {}),
@@ -125,8 +126,7 @@ class Report:
     def counts(self) -> dict[str, Any]:
         """Matched, removed, changed and skipped, as the report and the ledger say them."""
         counts = counts_json(self.matched, self.removed, self.skipped, keeps_sessions=self.keeps_sessions)
-        if self.consumed is not None:
-            counts["condensed"] = {"sessions": self.removed.condensed, **asdict(self.consumed)}
+        counts |= _of_models(self.removed, [self])
         return counts | ({"targets": dict(islice(self.targets.items(), TARGETS_TOLD))} if self.targets else {})
 
     @property
@@ -151,6 +151,12 @@ def counts_json(
         **({"changed": {"sessions": removed.sessions}, "elided": {"items": removed.elided}} if keeps_sessions else {}),
         "skipped": {str(outcome): skipped.get(outcome, 0) for outcome in SKIPS},
     }
+
+
+def _of_models(removed: Totals, reports: Iterable[Report]) -> dict[str, Any]:
+    """In how many sessions something stands for what went, and what models took for it; nothing if none was asked."""
+    consumed = [report.consumed for report in reports if report.consumed is not None]
+    return {"condensed": {"sessions": removed.condensed, **asdict(sum(consumed, Consumed()))}} if consumed else {}
 
 
 def _of_items(removed: Totals, obstacles: Iterable[Mapping[StrEnum, int]]) -> dict[str, Any]:
@@ -182,6 +188,7 @@ def combined_json(
         "dry_run": dry_run,
         "run_id": None,
         **counts_json(matched, removed, skipped, keeps_sessions=keeps_sessions),
+        **_of_models(removed, reports),
         **(_of_items(removed, [r.obstacles for r in reports]) if keeps_sessions else {}),
         **({"changed": {"sessions": 0}} if any(r.into for r in reports) else {}),
         "remaining": {"sessions": sum(r.remaining for r in reports)},

@@ -209,6 +209,15 @@ class TestCompaction:
         assert "no shorter" in done.json["failed"][0]["why"]
 
 
+def test_several_stores(store: Path, tmp_path: Path, server: ModelServer) -> None:
+    other = write_sessions(tmp_path / "other.db", {"s": TURNS})
+    server.answer = in_turn(said("Fine."), refused("No."))
+    done = trim(store, "-s", other)
+    assert (done.status, len(server.requests)) == (3, 2)
+    assert done.json["condensed"] == {"sessions": 1, "requests": 1, "input_tokens": 300, "output_tokens": 20}
+    assert sorted((*item_counts(store).values(), *item_counts(other).values())) == [9, 32]
+
+
 def test_the_model_is_asked_once_a_session(store: Path, server: ModelServer) -> None:
     assert trim(store).status == 0
     again = trim(store)
