@@ -24,6 +24,7 @@ from sessionctl.core.units import exact_duration
 from sessionctl.operations.purge import old_writers
 from sessionctl.operations.selecting import select
 from sessionctl.stores.base import Store
+from sessionctl.stores.layout import SESSIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,9 @@ def of_any_store(store: Store) -> Iterator[Finding]:
     """What every kind of store tells of itself; a check is a line or a function."""
     info, census = store.info(), store.census(store.now() + AHEAD_BY)
     if census.ahead:
-        yield Finding(kind="future_stamps", count=census.ahead)
+        table = store.address.options.get("sessions_table", SESSIONS)
+        fix = f"UPDATE {table} SET updated_at = CURRENT_TIMESTAMP WHERE updated_at > CURRENT_TIMESTAMP"
+        yield Finding(kind="future_stamps", count=census.ahead, fix=fix)
     if info.frozen:
         yield Finding(kind="unknown_layout", detail=info.frozen)
     hanging = [hazard for hazard in info.hazards if hazard.effect is not Effect.UNTOUCHED]

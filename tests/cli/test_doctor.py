@@ -312,6 +312,9 @@ def test_sessions_of_the_future_and_tables_of_others(tmp_path: Path) -> None:
         )
     findings = found("-s", path)
     assert findings["future_stamps"]["count"] == 1
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(findings["future_stamps"]["fix"])
+    assert "future_stamps" not in found("-s", path)
     assert "notes" in findings["foreign_rows"]["says"]
     assert "owner" in findings["unknown_layout"]["says"]
     assert "old_sdk" not in findings
@@ -361,6 +364,22 @@ def test_mariadb_tables_made_by_hand(mysql_url: str) -> None:
     assert "local_times" not in found("-s", mysql_url)
 
 
+def test_mariadb_ids_become_exact_beneath_their_foreign_key(mysql_url: str) -> None:
+    create_mysql_tables(mysql_url, collation="utf8mb4_general_ci")
+    with closing(mysql_connect(mysql_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO agent_sessions (session_id) VALUES ('a')")
+        cursor.execute("INSERT INTO agent_messages (session_id, message_data) VALUES ('a', '{}')")
+        for statement in found("-s", mysql_url)["case_insensitive_ids"]["fix"].split("; "):
+            cursor.execute(statement)
+        assert "case_insensitive_ids" not in found("-s", mysql_url)
+        cursor.execute("INSERT INTO agent_sessions (session_id) VALUES ('A')")
+        with pytest.raises(Exception, match="foreign key constraint fails"):
+            cursor.execute("INSERT INTO agent_messages (session_id, message_data) VALUES ('b', '{}')")
+        cursor.execute("DELETE FROM agent_sessions WHERE session_id = 'a'")
+        cursor.execute("SELECT count(*) FROM agent_messages")
+        assert cursor.fetchall() == ((0,),)
+
+
 def test_postgresql_in_a_zone_with_summer_time(postgres_url: str) -> None:
     case = PostgresCase(postgres_url)
     case.write("a", turn(1))
@@ -370,6 +389,9 @@ def test_postgresql_in_a_zone_with_summer_time(postgres_url: str) -> None:
         findings = found("-s", f"{postgres_url}?timezone=America/New_York")
         assert set(findings) == {"missing_index", "local_times", "future_stamps"}
         connection.execute(findings["missing_index"]["fix"])
+        connection.execute("SET TimeZone = 'America/New_York'")
+        connection.execute(findings["future_stamps"]["fix"])
+    assert "future_stamps" not in found("-s", f"{postgres_url}?timezone=America/New_York")
     assert found("-s", f"{postgres_url}?timezone=UTC") == {}
     case.execute("UPDATE agent_messages SET id = 2000000000 WHERE id = 1")
     findings = found("-s", f"{postgres_url}?timezone=UTC")
