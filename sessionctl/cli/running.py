@@ -282,12 +282,12 @@ def _apply(job: Job, out: Output, planned: Planned, limits: Limits, ledger: Ledg
             cover = stack.enter_context(archiving_of(store, planned.archive, header, run, ledger))
         if cover:
             run = replace(run, archive=cover.name)
-        condensation = None
+        observe, condensation = stack.enter_context(progress_of(out, header.command)), None
         if header.condensing:
             from sessionctl.operations.condensing import condensation_of
 
             condensation = stack.enter_context(condensation_of(store, header.condensing, job.safety.min_idle))
-        observe = stack.enter_context(progress_of(out, header.command))
+            observe = condensation.watched(observe)
         return apply_plan(
             store, planned.plan, terms, ledger=ledger, run=run, cover=cover, condensation=condensation,
             observe=observe,

@@ -21,8 +21,10 @@ from sessionctl.core.extract import Extract, in_place
 from sessionctl.core.model import Outcome, Want
 from sessionctl.core.plan import Step
 from sessionctl.core.spans import touches
+from sessionctl.core.units import count
 from sessionctl.errors import ModelFailed, ModelUnavailable, SessionctlError
 from sessionctl.operations.covering import Lost, Portion
+from sessionctl.operations.progress import Progress
 from sessionctl.stores.base import Store
 
 _LOOK_UP_S = 0.1
@@ -92,6 +94,18 @@ class Condensation:
                 yield self._portion()
             elif not done:
                 yield None
+
+    def watched(self, observe: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """An observer that also learns how many sessions a model thinks about, where the run waits for nothing else."""
+
+        def watch(progress: Progress) -> None:
+            before = progress.waiting
+            if before is None and self._asked:
+                progress.waiting = f"the model is asked about {count(len(self._asked), 'session')}"
+            observe(progress)
+            progress.waiting = before
+
+        return watch
 
     def close(self) -> None:
         """Give up what is not answered yet."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,17 +17,28 @@ from acceptance.scripted_model import QUESTION, run_agent
 from acceptance.strict_model import refusal
 from acceptance.test_archived_purge import address, rows, undone
 from acceptance.transcripts import read_transcripts
+from histories import sound
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from model_server import Answer, ModelServer, Request, compacted, model_server, said
 from operating import Ran, in_process, item_counts, ledger_rows, running, wait_for, write_sessions
 from sdk_cases import CASES, SdkCase, SqliteCase, made
 from sdk_process import SdkProcess
 
+from sessionctl.core.extract import Extract, in_place
+from sessionctl.core.history import verdict
+from sessionctl.core.model import Item, Rewrite
 from sessionctl.core.payload import read_item
+from sessionctl.core.plan import Step
+from sessionctl.core.spans import spans
 from sessionctl.core.summary import read_summary
+from sessionctl.core.trimming import TrimLimits
+from sessionctl.core.trimming import trim as trim_items
 from sessionctl.testing.case import turn, user
 
 ENGINES = ("sqlite", "sqlite-sqlalchemy", "sqlite-advanced", "postgresql", "mariadb")
 TURNS = [item | ({"id": f"msg_{number}"} if "id" in item else {}) for number in range(12) for item in turn(number)]
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SUMMARY = "The weather in twelve towns was asked for; 客户 wants an umbrella."
 
 
@@ -54,8 +67,6 @@ def trim(store: str | Path, *arguments: str | Path) -> Ran:
 
 
 def read_back(item: Any) -> Any:
-    import json
-
     return read_summary(read_item(json.dumps(item)))
 
 
@@ -154,6 +165,27 @@ def test_agents_write_while_the_model_thinks(
         assert case.read("begun anew") == [user("again")]
         assert case.read("rests")[1:] == TURNS[-8:]
         sdk.release()
+
+
+@settings(max_examples=40, deadline=None)
+@given(sound(max_turns=8).filter(bool), st.integers(1, 4))
+def test_generated_histories(history: list[Any], keep: int) -> None:
+    """Whatever kinds of items go and stay: the next turn is taken as before."""
+    items = [Item(key=at, text=json.dumps(item), created_at=NOW) for at, item in enumerate(history)]
+    read = [(item, read_item(item.text)) for item in items]
+    going = trim_items(read, TrimLimits(keep_turns=keep, min_turns=1), NOW, lambda _: 1).removed(items)
+    extract = Extract(session_id="s", items=going)
+    keys = {item.key for item in going if isinstance(item.key, int)}
+    rewrite = Rewrite(session_id="s", remove=spans(range(len(items)), keys))
+    step = Step(session_id="s", version="", items=len(going), bytes=extract.size, rewrite=rewrite)
+    made = in_place(step, extract, [extract.summary("So it was.", "m", NOW).item]) if going else "nothing goes"
+    if isinstance(made, str):
+        return
+    instead = dict(made.rewrite.replace if made.rewrite else ())
+    left = [instead.get(at, item.text) for at, item in enumerate(items) if at not in keys or at in instead]
+    before, after = verdict(payload for _, payload in read), verdict(map(read_item, left))
+    assert len(after.defects) <= len(before.defects)
+    assert refusal(list(map(json.loads, left)), history) is None or refusal(history, history) is not None
 
 
 def test_real_transcripts(serve: Any, tmp_path: Path) -> None:
