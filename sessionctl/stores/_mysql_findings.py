@@ -100,13 +100,27 @@ _IN_UTC = "SET GLOBAL time_zone = '+00:00'"
 """And in the server's own settings, before the application's first write: stamps that are there mean what they did."""
 
 
+_REFERRING = text("""
+    SELECT DISTINCT r.constraint_name AS name, r.delete_rule AS rule, r.update_rule AS on_update
+    FROM information_schema.referential_constraints AS r
+    JOIN information_schema.key_column_usage AS k USING (constraint_schema, constraint_name)
+    WHERE r.constraint_schema = coalesce(:schema, database()) AND r.table_name = :name
+      AND r.referenced_table_name = :sessions AND k.column_name = 'session_id'
+""")
+
+
 def _exact_ids(connection: Connection, layout: Layout) -> str:
-    """The server lets columns of a foreign key change only unchecked; both change alike."""
+    """The foreign key goes and comes back: the server lets no column beneath one change."""
     statements = []
     for table in (layout.sessions, layout.messages):
         lengths = [each.length or 0 for each in live_columns(connection, table) if each.name == "session_id"]
         ids = f"session_id VARCHAR({max(*lengths, 255)}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
         statements.append(f"ALTER TABLE {quoted_table(table)} MODIFY {ids}")
-    if layout.refers:
-        statements = ["SET SESSION foreign_key_checks = 0", *statements, "SET SESSION foreign_key_checks = 1"]
+    items, sessions = quoted_table(layout.messages), quoted_table(layout.sessions)
+    given = {"schema": layout.messages.schema, "name": layout.messages.name, "sessions": layout.sessions.name}
+    for row in connection.execute(_REFERRING, given):
+        key, rules = quoted_name(row.name), f"ON DELETE {row.rule} ON UPDATE {row.on_update}"
+        back = f"FOREIGN KEY (session_id) REFERENCES {sessions} (session_id)"
+        statements.insert(0, f"ALTER TABLE {items} DROP FOREIGN KEY {key}")
+        statements.append(f"ALTER TABLE {items} ADD CONSTRAINT {key} {back} {rules}")
     return "; ".join(statements)
