@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sessionctl.core.address import StoreAddress, mask
-from sessionctl.core.model import Order, SessionRef, StoreInfo
+from sessionctl.core.model import Order, Preflight, SessionRef, StoreInfo
 from sessionctl.core.plan import Step
 from sessionctl.core.rotation import OldestFirst, Template, grouping
 from sessionctl.core.selector import Query, Selector
@@ -19,6 +19,9 @@ from sessionctl.operations.planning import plan_changes
 from sessionctl.operations.purge import deletions, old_writers
 from sessionctl.operations.spool import Spool, SpooledPlan
 from sessionctl.stores.base import Store
+
+_ROWS_PER_S = 15_000
+"""Items that are put into a target, read back and deleted here in a second, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,14 @@ def plan_rotate(
         targets=dict(sorted(choosing.targets.items())),
         warnings=(*plan.header.warnings, *old_writers(store.address, store.info())),
         losses=tuple(losses(store.info(), rotation)),
+        preflight=_slower(plan.header.preflight),
     )
     return replace(plan, header=header)
+
+
+def _slower(preflight: Preflight | None) -> Preflight | None:
+    """A deletion that has to wait for its cover."""
+    return preflight and replace(preflight, rows_per_s=min(preflight.rows_per_s, _ROWS_PER_S))
 
 
 def _closed(store: Store, selector: Selector, rotation: Rotation) -> Selector:
