@@ -73,7 +73,7 @@ _OF_STORES: Mapping[str, tuple[Severity, str]] = {
     "unknown_layout": (_WARNING, "tables as no known SDK release makes them, which are read but not changed"),
     "foreign_rows": (_NOTE, "tables or triggers of others hang on the SDK's tables"),
     "older_release": (_NOTE, "made by an older release of the SDK"),
-    "young_store": (_WARNING, "a store younger than its sessions: copied or put back, and the agent forgets the rest"),
+    "young_store": (_NOTE, "a store younger than its sessions: copied or put back, and the agent forgets the rest"),
     "old_sdk": (_NOTE, "a release before 0.23.1 writes here: its appends do not lock their session"),
     "dead_reference": (_WARNING, "what only the server can resolve, older than the 30 days for which it does"),
     "server_reference": (_NOTE, "what only the server can resolve: for 30 days, and with no other key"),

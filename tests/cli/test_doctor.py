@@ -324,7 +324,7 @@ def test_a_copy_that_the_agent_no_longer_writes_to_is_younger_than_its_sessions(
     path = store_of(tmp_path / "store.db", {"a": 7200, "b": 86400})
     path.chmod(0o600)
     young = found("-s", path)["young_store"]
-    assert (young["severity"], young["count"]) == ("warning", 2)
+    assert (young["severity"], young["count"]) == ("note", 2)
     assert "young_store" not in found("-s", path, "--id", "a")
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE agent_sessions SET updated_at = datetime('now', '-10 seconds') WHERE session_id = 'a'")
