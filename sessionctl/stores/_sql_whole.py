@@ -110,10 +110,12 @@ class SqlWholeStore(SqlHoldStore):
 
     def _sorted(self, rows: list[Any]) -> list[StoredItem]:
         rows.sort(key=_STAMP_AND_KEY)
-        return [
-            StoredItem(key, stamp, None if at is None else format_time(self._time(at)), data)
-            for _, key, stamp, at, data in rows
-        ]
+        found, said, known = [], None, None
+        for _, key, stamp, at, data in rows:
+            if at != said:  # the items of a batch share their stamp
+                said, known = at, format_time(self._time(at))
+            found.append(StoredItem(key, stamp, known, data))
+        return found
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c

@@ -165,6 +165,10 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
             value = func.timestampadd(literal_column("MICROSECOND"), micros, literal_column("'1970-01-01'"))
         return cast(value, CHAR)
 
+    def _instant_beyond(self, column: Column[Any]) -> Expression:
+        instant = self._instant(column, Clock.LOCAL)
+        return case((instant * literal_column("1000000") != _micros_since_epoch(column), instant))
+
     def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:
         return stored if clock is Clock.LOCAL else func.from_unixtime(_seconds_since_epoch(stored))
 
@@ -361,8 +365,12 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
 
 
 def _seconds_since_epoch(at: Expression) -> Expression:
-    micros = func.timestampdiff(literal_column("MICROSECOND"), literal_column("'1970-01-01'"), at)
-    return micros / literal_column("1000000")
+    return _micros_since_epoch(at) / literal_column("1000000")
+
+
+def _micros_since_epoch(at: Expression) -> Expression:
+    """Of a time in UTC."""
+    return func.timestampdiff(literal_column("MICROSECOND"), literal_column("'1970-01-01'"), at)
 
 
 def _quoted(name: str) -> str:
