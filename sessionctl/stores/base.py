@@ -63,6 +63,8 @@ from sessionctl.errors import Unsupported
 class Store(ABC):
     """An opened store. One thread at a time; ``close`` it, or use it as a context manager.
 
+    It is never carried into another process: exports open the same address once more in each of theirs.
+
     The constructor connects and looks at the layout. It raises StoreMissing, StoreUnavailable,
     StoreNotUnderstood or AccessRefused, and leaves nothing open then.
     """
