@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.cli.context import current
@@ -137,8 +137,8 @@ class _Screen(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        sys.stdout.write(visible(data.decode("utf-8", "surrogateescape"), multiline=True))
+    def write(self, data: Any, /) -> int:
+        sys.stdout.write(visible(bytes(data).decode("utf-8", "surrogateescape"), multiline=True))
         return len(data)
 
 

@@ -7,9 +7,10 @@ is what makes a session that was taken out and put back into the same store equa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from sessionctl.core.units import format_time
@@ -108,6 +109,12 @@ def digest_of(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+stored_item: Callable[[tuple[int | str | None, str | None, str | None, str]], StoredItem] = partial(
+    tuple.__new__, StoredItem
+)
+"""A StoredItem of its four values, at half the time: readers make one for every item of a store."""
+
+
 def instant(stored: str | None, at: str | None) -> datetime | None:
     """The instant of a stamp, aware UTC; None for none, and for what is no time."""
     try:
@@ -126,6 +133,9 @@ def is_usual(stored: str) -> bool:
     return at.tzinfo is None and str(at) == stored
 
 
+_SECONDS = len("2026-01-01 10:00:00")
+
+
 def rfc3339(stored: str | None, at: str | None) -> str | None:
     """The instant of a stamp as RFC 3339 with ``Z``, as ``format_time`` writes it; None as ``instant``."""
     if at is not None or stored is None:
@@ -134,4 +144,8 @@ def rfc3339(stored: str | None, at: str | None) -> str | None:
         value = datetime.fromisoformat(stored)
     except ValueError:
         return None
-    return f"{value.isoformat()}Z" if value.tzinfo is None else format_time(instant(stored, at))
+    if value.tzinfo is not None:
+        return format_time(instant(stored, at))
+    if len(stored) == _SECONDS and stored[4] == "-" and stored[10] == " " and stored[13] == ":" and stored[5] != "W":
+        return f"{stored[:10]}T{stored[11:]}Z"  # by far the most are, and writing a time takes longer than reading it
+    return f"{value.isoformat()}Z"

@@ -48,7 +48,7 @@ class ArchiveDocument(Rendered):
     def take(self, piece: Piece) -> Totals | None:
         assert self._writer is not None  # noqa: S101 - made with the first session
         totals = piece.totals
-        self._writer.take(piece.data, None if totals is None else Counts(1, totals.items, totals.bytes))
+        self._writer.take(bytes(piece.data), None if totals is None else Counts(1, totals.items, totals.bytes))
         return totals
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ class Document(Ending, ABC):
 class Piece(NamedTuple):
     """Octets of a session as they stand in a document. ``totals`` come with the last ones."""
 
-    data: bytes
+    data: bytes | memoryview
     totals: Totals | None = None
 
 

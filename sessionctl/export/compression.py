@@ -17,7 +17,7 @@ class Packed(io.RawIOBase):
     def __init__(self, file: BinaryIO, compression: Compression) -> None:
         super().__init__()
         self._file, self._compressor = file, compressor(compression)
-        self._least = 0 if compression is Compression.NONE else _TOGETHER
+        self._is_plain = compression is Compression.NONE
         self._waiting: list[bytes] = []
         self._taken = self._compressed = 0
 
@@ -25,9 +25,12 @@ class Packed(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        self._waiting.append(bytes(data))
         self._taken += len(data)
-        if self._taken - self._compressed >= self._least:
+        if self._is_plain:
+            self._file.write(data)
+            return len(data)
+        self._waiting.append(bytes(data))
+        if self._taken - self._compressed >= _TOGETHER:
             self._compress()
         return len(data)
 

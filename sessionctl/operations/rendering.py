@@ -46,9 +46,9 @@ class Batch(NamedTuple):
 
     def pieces(self) -> Iterator[tuple[Part, Piece]]:
         """The parts with their octets."""
-        start = 0
+        start, data = 0, memoryview(self.data)
         for part in self.parts:
-            yield part, Piece(self.data[start : start + part.size], part.totals)
+            yield part, Piece(data[start : start + part.size], part.totals)
             start += part.size
 
 
@@ -62,7 +62,7 @@ class Rendering:
 
     def __call__(self, portion: Portion) -> Iterator[Batch]:
         parts: list[Part] = []
-        blocks: list[bytes] = []
+        blocks: list[bytes | memoryview] = []
         pending = 0
         for session_id, begins, piece in self._pieces(portion):
             parts.append(Part(session_id, begins, len(piece.data), piece.totals))
@@ -86,7 +86,7 @@ class Rendering:
                 yield session.id, begins, piece
                 begins = False
 
-    def _batch(self, parts: Sequence[Part], blocks: Sequence[bytes]) -> Batch:
+    def _batch(self, parts: Sequence[Part], blocks: Sequence[bytes | memoryview]) -> Batch:
         found: Mapping[str, int] = {}
         if self.redactor is not None:
             found, self.redactor.found = self.redactor.found, Counter()

@@ -32,6 +32,8 @@ _WAITING = 16
 """Results of one worker that wait for their turn; what it makes beyond them waits with it."""
 _PIPE = 1 << 20
 _LOOK_UP_S = 0.05
+_COLLECT = 100_000
+"""Objects after which the collector looks: Python's own 700 are made of a few dozen items, and go by themselves."""
 
 
 class Work(Protocol[_P_contra, _R_co]):
@@ -159,6 +161,7 @@ def _serve(work: Work[Any, Any], tasks: int, results: int, others: Iterable[int]
     """The life of a worker, from its first breath."""
     try:
         gc.freeze()  # what was there before is shared as long as the collector does not touch it
+        gc.set_threshold(_COLLECT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the whole terminal gets it, and the parent decides
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for end in others:

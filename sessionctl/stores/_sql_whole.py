@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, Select, func, literal, null, select
 
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, stored_item
 from sessionctl.core.units import format_time
 from sessionctl.stores._sql_dialect import Expression
 from sessionctl.stores._sql_holds import SqlHoldStore
@@ -114,7 +114,7 @@ class SqlWholeStore(SqlHoldStore):
         for _, key, stamp, at, data in rows:
             if at != said:  # the items of a batch share their stamp
                 said, known = at, format_time(self._time(at))
-            found.append(StoredItem(key, stamp, known, data))
+            found.append(stored_item((key, stamp, known, data)))
         return found
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual, stored_item
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 from sessionctl.stores._sqlite_structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores._sqlite_values import STAMP_LENGTH, among, bound, parse, stamp, text, version_of
@@ -55,7 +55,8 @@ def items_of(connection: sqlite3.Connection, sql: str, session_id: str) -> Itera
     for key, data, created_at in connection.execute(sql, {"session": bound(session_id)}):
         if created_at != said:  # the items of a batch share their stamp
             said, (stored, at) = created_at, stored_stamp(created_at)
-        yield StoredItem(key, stored, at, data.decode("utf-8", "surrogateescape") if data is not None else text(data))
+        shown = data.decode("utf-8", "surrogateescape") if data is not None else text(data)
+        yield stored_item((key, stored, at, shown))
 
 
 def _extras_of(connection: sqlite3.Connection, layout: SqliteLayout, session_id: str) -> dict[str, Any]:

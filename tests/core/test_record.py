@@ -24,6 +24,9 @@ from sessionctl.core.units import format_time
         ("2026-02-03 24:00:01", None, None),
         ("0001-01-01T00:00:00+05:00", None, None),
         ("0000-01-01 00:00:00", None, None),
+        ("2026-W05-1 10:00:00", None, "2026-01-26T10:00:00Z"),
+        ("2026-01-01 100000.5", None, "2026-01-01T10:00:00.500000Z"),
+        ("2026-01-01 10:00+01", None, "2026-01-01T09:00:00Z"),
         ("yesterday", None, None),
         ("", None, None),
         (None, None, None),
@@ -42,3 +45,8 @@ def test_the_quick_way_says_the_same(at: datetime, whole: bool) -> None:
 @given(st.text("0123456789-: .T", min_size=19, max_size=26))
 def test_what_is_usual_is_a_time(text: str) -> None:
     assert not is_usual(text) or instant(text, None) is not None
+
+
+@given(st.text("0123456789-: .TW+Z", min_size=19, max_size=19))
+def test_whatever_is_a_time_is_written_like_one(text: str) -> None:
+    assert rfc3339(text, None) == format_time(instant(text, None))
