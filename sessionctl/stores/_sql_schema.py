@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
@@ -20,7 +20,7 @@ Translate = Callable[[Exception, StoreAddress], SessionctlError]
 
 
 def create(engine: Engine, address: StoreAddress, dialect: str, find: Find, translate: Translate) -> None:
-    """Make those of the two tables that ``find`` does not, without index and foreign key."""
+    """Make those of the two tables that ``find`` does not, without what may come after the rows."""
     schema = schema_of(dialect, address.options)
     names = (address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES))
     with _changing(engine, address, translate) as connection:
@@ -32,10 +32,14 @@ def create(engine: Engine, address: StoreAddress, dialect: str, find: Find, tran
 def complete(
     engine: Engine, address: StoreAddress, dialect: str, read: Callable[[Connection], Layout], translate: Translate
 ) -> None:
-    """Add what the tables lack: the index of items by session, and the foreign key."""
+    """Add what the tables lack: the primary key of the items, their index by session, and the foreign key."""
     schema = schema_of(dialect, address.options)
     with _changing(engine, address, translate) as connection:
         layout = read(connection)
+        messages = layout.messages
+        has_key = inspect(connection).get_pk_constraint(messages.name, messages.schema)["constrained_columns"]
+        if schema.primary_key and not has_key:
+            connection.exec_driver_sql(schema.primary_key)
         if not layout.indexed:
             connection.exec_driver_sql(schema.index)
         if schema.foreign_key and not layout.refers:

@@ -84,7 +84,7 @@ class Store(ABC):
     def create(cls, address: StoreAddress) -> None:
         """Make the SDK's tables at ``address``, those of them that are missing, as its session class has them.
 
-        Bare: without the index and the foreign key that ``complete`` adds, which is faster once the rows
+        Bare: without the keys and the index of items that ``complete`` adds, which is faster once the rows
         are in; until then nobody else should use them. A SQLite file that is missing is made (0600), a database
         never. Raises Unsupported where this kind of store cannot.
         """

@@ -28,6 +28,7 @@ CREATE TABLE {messages} (
     FOREIGN KEY (session_id) REFERENCES {sessions} (session_id)
         ON DELETE CASCADE
 )""",
+    None,
     "CREATE INDEX {index} ON {messages} (session_id, id)",
     None,
 )
@@ -40,11 +41,12 @@ CREATE TABLE {sessions} (
 )""",
     """\
 CREATE TABLE {messages} (
-    id BIGSERIAL NOT NULL PRIMARY KEY,
+    id BIGSERIAL NOT NULL,
     session_id VARCHAR NOT NULL,
     message_data TEXT NOT NULL,
     created_at TIMESTAMP WITHOUT TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP
 )""",
+    "ALTER TABLE {messages} ADD PRIMARY KEY (id)",
     "CREATE INDEX {index} ON {messages} (session_id, created_at)",
     """\
 ALTER TABLE {messages} ADD CONSTRAINT {key}
@@ -65,8 +67,9 @@ CREATE TABLE {{messages}} (
     message_data LONGTEXT NOT NULL,
     created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
 ) {_ENGINE}""",
+    None,
     "CREATE INDEX {index} ON {messages} (session_id, created_at)",
-    _POSTGRESQL[3],
+    _POSTGRESQL[4],
 )
 _STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL, "mysql": _MYSQL}
 LONGEST_IDS = {"mysql": 255, "mariadb": 255, "postgresql": 2600}
@@ -77,17 +80,19 @@ LONGEST_IDS = {"mysql": 255, "mariadb": 255, "postgresql": 2600}
 class Schema:
     """The statements of one pair of tables, in the order in which they are run.
 
-    The index and the foreign key (None where it stands in the table) may come after the rows, which is faster.
+    The items' primary key, the index and the foreign key may come after the rows, which is faster; None for what
+    stands in the table.
     """
 
     sessions: str
     messages: str
+    primary_key: str | None
     index: str
     foreign_key: str | None
 
     @property
     def statements(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self.sessions, self.messages, self.index, self.foreign_key)))
+        return tuple(filter(None, (self.sessions, self.messages, self.primary_key, self.index, self.foreign_key)))
 
 
 def schema_of(dialect: str, options: Mapping[str, str]) -> Schema:
@@ -104,7 +109,14 @@ def schema_of(dialect: str, options: Mapping[str, str]) -> Schema:
         "key": _name(dialect, f"{plain}_session_id_fkey"),
     }
     made = [template and template.format(**quoted) for template in _STATEMENTS[dialect]]
-    return Schema(sessions=made[0] or "", messages=made[1] or "", index=made[2] or "", foreign_key=made[3])
+    of_sessions, of_messages, primary_key, index, foreign_key = made
+    return Schema(
+        sessions=of_sessions or "",
+        messages=of_messages or "",
+        primary_key=primary_key,
+        index=index or "",
+        foreign_key=foreign_key,
+    )
 
 
 def index_name(dialect: str, messages: str) -> str:
