@@ -17,7 +17,7 @@ from sessionctl.archive.codecs import Compression
 from sessionctl.archive.reader import glance
 from sessionctl.archive.segments import runs, segments
 from sessionctl.core.hold import Holds
-from sessionctl.core.rotation import GROUP, PACKED, STEM, Template, beyond
+from sessionctl.core.rotation import GROUP, PACKED, STEM, Template, beyond, plain_stem
 from sessionctl.core.selector import Query
 from sessionctl.errors import SessionctlError
 from sessionctl.export.rotated_file import InUse, discard, is_marked, is_same, pack
@@ -58,11 +58,11 @@ def window_of(template: Template, fields: Mapping[str, str]) -> Window | None:
 def closed_files(template: Template, now: datetime, stems: Sequence[str]) -> list[Closed]:
     """The closed files of ``template``, of these ``stems`` where it tells them apart; the oldest first."""
     assert template.period is not None  # noqa: S101 - windows are what it is asked about
-    found = []
+    found, known = [], {plain_stem(stem) for stem in stems}
     for name in glob.glob(template.glob, include_hidden=True):  # noqa: PTH207 - it is absolute
         fields, path = template.found(name) or {}, Path(name)
         window = window_of(template, fields)
-        if window is None or window[1] >= template.period.begins(now) or fields.get(STEM, stems[0]) not in stems:
+        if window is None or window[1] >= template.period.begins(now) or (STEM in fields and fields[STEM] not in known):
             continue
         if path.is_file() and is_marked(path):
             found.append(Closed(path=path, series=window[0], begins=window[1], size=path.stat().st_size))
