@@ -197,7 +197,7 @@ class VacuumedTables(SqlStore):
 
     def _patiently(self, step: Step, enough: Callable[[], bool]) -> None:
         """Until the table is had, without ever waiting for it in the queue."""
-        until = time.monotonic() + _PATIENCE_S
+        began = time.monotonic()
         while True:
             skipped = self._maintain(f"{step.what} {step.table}", enough)
             if skipped is None:
@@ -205,9 +205,10 @@ class VacuumedTables(SqlStore):
             state, said = skipped
             if state != _LOCK_NOT_AVAILABLE:
                 raise AccessRefused(f"{self.address} refused: {said}", hint="only their owner may vacuum the tables")
-            if time.monotonic() > until or enough():
+            waited = time.monotonic() - began
+            if waited > _PATIENCE_S or enough():
                 raise StoreBusy(
-                    f"{step.table} of {self.address} stayed in use for {_PATIENCE_S:.0f} seconds{self._users(step)}",
+                    f"{step.table} of {self.address} stayed in use for {waited:.0f} seconds{self._users(step)}",
                     hint="end what has it, and run this again",
                 )
             time.sleep(_PAUSE_S)
