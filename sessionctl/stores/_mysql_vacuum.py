@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sessionctl.core.model import Usage
 from sessionctl.core.space import Need, Part, Space, Step, Task, Wish
 from sessionctl.core.units import format_size
-from sessionctl.errors import SessionctlError, StoreBusy
+from sessionctl.errors import SessionctlError, StepEnded, StoreBusy
 from sessionctl.stores._interruptible import interruptibly
 from sessionctl.stores._mysql_layout import is_mariadb
 from sessionctl.stores._sql_apply import SqlStore
@@ -164,6 +164,8 @@ class VacuumedTables(SqlStore):
                 connection.invalidate()  # its settings are not for others
         for kind, words in said:
             if kind.lower() == "error":
+                if "interrupted" in words.lower() and enough():
+                    raise StepEnded
                 if "timeout" in words.lower():
                     raise StoreBusy(words)
                 raise SessionctlError(f"{self.address} reported an error: {words}")

@@ -6,19 +6,21 @@ Small forms of ``tests/soak/vacuuming.py``.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from operating import in_process, running, sessionctl
+from operating import in_process, sessionctl
 from sdk_cases import CASES, MariadbCase, PostgresCase, SdkCase, SqliteCase, fill, made
 from sdk_process import SdkProcess
 from servers import mysql_connect, postgres_connect
 from vacuumed import vacuum_beside
 
+from sessionctl.stores import _mysql_vacuum, _postgresql_vacuum
 from sessionctl.testing.case import turn, user
 
 MAKERS = {maker.name: maker for maker in CASES}
@@ -110,20 +112,26 @@ def held(case: SdkCase) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["postgresql", "mariadb"])
 def test_a_table_that_somebody_has_is_let_alone_and_nobody_waits_for_it(
-    name: str, request: pytest.FixtureRequest, sdk: SdkProcess
+    name: str, request: pytest.FixtureRequest, sdk: SdkProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = [user("it goes on")]
-    with half_empty(name, request) as case:
-        arguments = ["vacuum", "-s", url_of(case), "--full", "--force", "--yes", "--max-runtime", "3s", "-o", "json"]
-        with held(case), running(*arguments) as process:
-            appends = 0
-            while process.poll() is None:  # behind a request for the table that waited they would not come through
+    for module in (_postgresql_vacuum, _mysql_vacuum):
+        monkeypatch.setattr(module, "_PATIENCE_S", 2.0)
+    items, appends, over = [user("it goes on")], [0], threading.Event()
+    with half_empty(name, request) as case, held(case):
+
+        def append() -> None:
+            while not over.is_set():  # behind a request for the table that waits they would not come through
                 sdk.add(url_of(case), "other", items, tables_exist=True, **how(case))
-                appends += 1
-            out, _ = process.communicate()
-        assert process.returncode == 1
-        assert "stayed in use" in json.loads(out)["error"]
-        assert case.read("other") == items * appends
+                appends[0] += 1
+
+        with ThreadPoolExecutor(1) as pool:
+            appending = pool.submit(append)
+            refused = in_process("vacuum", "-s", url_of(case), "--full", "--force", "--yes", "-o", "json")
+            over.set()
+            appending.result()
+        assert refused.status == 1
+        assert "stayed in use" in refused.json["error"]
+        assert case.read("other") == items * appends[0] != []
         assert case.read("s0599") == LARGE
 
 

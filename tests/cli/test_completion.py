@@ -126,7 +126,7 @@ class TestBash:
 
     def test_completes(self, typist: Typist) -> None:
         with typist:
-            typist.press_tab("sessionctl comp", "sessionctl completion ")
+            typist.press_tab("sessionctl compl", "sessionctl completion ")
             typist.press_tab("sessionctl completion pow", "completion powershell ")
             typist.press_tab("sessionctl list --no-c", "list --no-color ")
             typist.press_tab("sessionctl list --output=jsonl", "--output=jsonl ")
@@ -174,7 +174,7 @@ class TestZsh:
 
     def test_completes(self, typist: Typist) -> None:
         with typist:
-            typist.press_tab("sessionctl comp", "sessionctl completion ")
+            typist.press_tab("sessionctl compl", "sessionctl completion ")
             typist.press_tab("sessionctl completion pow", "(completion )?powershell ")
             typist.press_tab("sessionctl list --no-c", "--no-color ")
             typist.press_tab("sessionctl list --output=w", "wide ")
