@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
 from typing import NamedTuple
 
 from sessionctl.core.record import SessionRecord, StoredItem
-
-COMPACTION = "compaction"
-"""A word that the stored text of every compaction item contains."""
 
 
 class Want(Flag):
@@ -25,7 +22,7 @@ class Want(Flag):
     VERSION = auto()
     """``version``, ``items`` and ``newest_item_at``."""
     COMPACTED = auto()
-    """``compacted``; every item's text is looked into."""
+    """``compacted``: may there be a compaction item? Every item's text is looked into."""
 
 
 class Order(Enum):
@@ -44,8 +41,7 @@ class SessionRef:
     ``updated_at`` is the time of the last append by the store's clock (every SDK release sets it on
     ``add_items``, none on ``pop_item``); None where the store does not say, and then no time selector
     matches. ``bytes`` is the sum of octets of the stored texts. ``version`` is opaque and differs after
-    any append, pop or removal; a text that sessionctl replaced does not show in it. ``compacted``: there may
-    be a compaction item.
+    any append, pop or removal; a text that sessionctl replaced does not show in it.
     """
 
     id: str
@@ -174,23 +170,11 @@ class Spent:
         return self.check + self.delete
 
     def __add__(self, more: Spent) -> Spent:
-        return Spent(
-            wait=self.wait + more.wait,
-            check=self.check + more.check,
-            delete=self.delete + more.delete,
-            tidy=self.tidy + more.tidy,
-            met=self.met + more.met,
-        )
+        return Spent(**{each.name: getattr(self, each.name) + getattr(more, each.name) for each in fields(self)})
 
     def since(self, before: Spent) -> Spent:
         """What was spent after ``before``, an earlier copy of this."""
-        return Spent(
-            wait=self.wait - before.wait,
-            check=self.check - before.check,
-            delete=self.delete - before.delete,
-            tidy=self.tidy - before.tidy,
-            met=self.met - before.met,
-        )
+        return Spent(**{each.name: getattr(self, each.name) - getattr(before, each.name) for each in fields(self)})
 
 
 class Effect(StrEnum):

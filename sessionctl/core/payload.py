@@ -22,6 +22,10 @@ MAX_DEPTH = 100
 """Nesting below which an item can safely be written out again inside a larger JSON document."""
 
 
+COMPACTION = "compaction"
+"""The type of compaction items, a word that the stored text of each contains."""
+
+
 class Unreadable(StrEnum):
     """Why a stored text is no item. What the SDK does with such a row differs: see each."""
 

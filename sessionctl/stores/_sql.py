@@ -31,7 +31,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.core.model import COMPACTION, Census, Cursor, Order, SessionRef, StoreInfo, Want
+from sessionctl.core.model import Census, Cursor, Order, SessionRef, StoreInfo, Want
+from sessionctl.core.payload import COMPACTION
 from sessionctl.core.selector import Query
 from sessionctl.stores._sql_dialect import Condition, Expression, SqlDialect
 from sessionctl.stores._sql_layout import Layout

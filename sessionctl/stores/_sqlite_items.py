@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sessionctl.core.model import COMPACTION, Want
+from sessionctl.core.model import Want
+from sessionctl.core.payload import COMPACTION
 from sessionctl.stores._sqlite_layout import SqliteLayout, quoted
 
 _FORTH, _BACK = "ORDER BY place, id", "ORDER BY place DESC, id DESC"

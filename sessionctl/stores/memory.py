@@ -16,7 +16,6 @@ from typing import ClassVar
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.hold import Hold, Holds
 from sessionctl.core.model import (
-    COMPACTION,
     Capabilities,
     Census,
     Change,
@@ -39,6 +38,7 @@ from sessionctl.core.model import (
     Volume,
     Want,
 )
+from sessionctl.core.payload import COMPACTION
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, instant
 from sessionctl.core.selector import Query
