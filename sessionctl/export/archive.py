@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.archive.format import Counts
@@ -17,6 +17,8 @@ from sessionctl.export.base import Exported, Piece, Rendered
 
 class ArchiveDocument(Rendered):
     """One archive; what it holds must come from one store."""
+
+    is_seamless: ClassVar[bool] = False
 
     def __init__(self, file: BinaryIO, compression: Compression) -> None:
         super().__init__(file)

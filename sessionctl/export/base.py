@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import SessionRecord, StoredItem
@@ -64,8 +64,11 @@ class Piece(NamedTuple):
 class Rendered(Document):
     """A document of sessions that are each rendered by itself, here or in another process.
 
-    What a session must know of the document it goes into is in ``Exported``.
+    What a session must know of the document it goes into is in ``Exported``. ``is_seamless``: the document is nothing
+    but its sessions, and it makes no difference to it where one ends.
     """
+
+    is_seamless: ClassVar[bool] = True
 
     @staticmethod
     @abstractmethod

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
 from sessionctl.core.pieces import Tone
@@ -36,6 +36,8 @@ _TONES = {Tone.PROBLEM: "said problem", Tone.ASIDE: "said told"}
 
 class HtmlDocument(Rendered):
     """One page for one session."""
+
+    is_seamless: ClassVar[bool] = False
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)

@@ -94,6 +94,12 @@ class Shelf:
         self._added(exported, totals)
         return totals
 
+    @property
+    def is_seamless(self) -> bool:
+        """Do all sessions go into one document to which it is all one where they end? They need not ``begin`` then."""
+        document = self._open.document if self._open is not None else None
+        return self.layout.split is None and isinstance(document, Rendered) and document.is_seamless
+
     def begin(self, exported: Exported, *, day: str = "") -> None:
         """A session is to come that was rendered elsewhere, for documents of that kind; else as ``add``."""
         file = self._file_of(exported, day)

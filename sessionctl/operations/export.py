@@ -16,7 +16,7 @@ from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import LedgerUnavailable, SessionctlError
-from sessionctl.export.base import Exported
+from sessionctl.export.base import Exported, Piece
 from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf, Split
@@ -171,14 +171,19 @@ class _Job:
         for portion, batches in workers.each(portions):
             for batch in batches:
                 self._tally.redacted.update(batch.redacted)
-                for part, piece in batch.pieces():
-                    if part.begins:
-                        record = SessionRecord(id=part.session_id, version="", stamps=_UNTOLD)
-                        self._shelf.begin(self._exported(record), day=portion.day)
-                    self._shelf.take(piece)
-                    if part.totals is not None:
-                        self._tally.exported += part.totals
-                        yield part.session_id
+                self._tally.exported += batch.totals()
+                if self._shelf.is_seamless:
+                    self._shelf.take(Piece(batch.data))
+                else:
+                    self._part_by_part(batch, portion.day)
+                yield from (session_id for session_id, _, _, items, _ in batch.parts if items >= 0)
+
+    def _part_by_part(self, batch: Batch, day: str) -> None:
+        for session_id, begins, piece in batch.pieces():
+            if begins:
+                record = SessionRecord(id=session_id, version="", stamps=_UNTOLD)
+                self._shelf.begin(self._exported(record), day=day)
+            self._shelf.take(piece)
 
     def _exported(self, session: SessionRecord, items: Iterable[StoredItem] = ()) -> Exported:
         return Exported(

@@ -28,13 +28,8 @@ class Portion(NamedTuple):
     day: str
 
 
-class Part(NamedTuple):
-    """So many octets of a session: the first ones of it if ``begins``, the last ones if there are ``totals``."""
-
-    session_id: str
-    begins: bool
-    size: int
-    totals: Totals | None
+Part = tuple[str, bool, int, int, int]
+"""Of a session: its id, whether it begins here, how many octets, and at its end its items and their octets, else -1."""
 
 
 class Batch(NamedTuple):
@@ -44,12 +39,18 @@ class Batch(NamedTuple):
     data: bytes
     redacted: Mapping[str, int]
 
-    def pieces(self) -> Iterator[tuple[Part, Piece]]:
+    def totals(self) -> Totals:
+        """Of the sessions that end here."""
+        ended = [(items, size) for *_, items, size in self.parts if items >= 0]
+        return Totals(sessions=len(ended), items=sum(e[0] for e in ended), bytes=sum(e[1] for e in ended))
+
+    def pieces(self) -> Iterator[tuple[str, bool, Piece]]:
         """The parts with their octets."""
         start, data = 0, memoryview(self.data)
-        for part in self.parts:
-            yield part, Piece(data[start : start + part.size], part.totals)
-            start += part.size
+        for session_id, begins, length, items, size in self.parts:
+            totals = Totals(sessions=1, items=items, bytes=size) if items >= 0 else None
+            yield session_id, begins, Piece(data[start : start + length], totals)
+            start += length
 
 
 @dataclass(slots=True)
@@ -65,7 +66,8 @@ class Rendering:
         blocks: list[bytes | memoryview] = []
         pending = 0
         for session_id, begins, piece in self._pieces(portion):
-            parts.append(Part(session_id, begins, len(piece.data), piece.totals))
+            ended = (-1, -1) if piece.totals is None else (piece.totals.items, piece.totals.bytes)
+            parts.append((session_id, begins, len(piece.data), *ended))
             blocks.append(piece.data)
             pending += len(piece.data)
             if pending >= _TOGETHER:

@@ -28,7 +28,7 @@ R = TypeVar("R")
 _P_contra = TypeVar("_P_contra", contravariant=True)
 _R_co = TypeVar("_R_co", covariant=True)
 
-_WAITING = 16
+_WAITING = 8
 """Results of one worker that wait for their turn; what it makes beyond them waits with it."""
 _PIPE = 1 << 20
 _LOOK_UP_S = 0.05
