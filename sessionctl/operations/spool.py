@@ -21,7 +21,7 @@ from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.errors import SessionctlError
 from sessionctl.stores.base import Store
 
-_IN_MEMORY = 4 * 1024 * 1024
+_IN_MEMORY = 256 * 1024
 _READ_AT_ONCE = 64 * 1024
 """Octets parsed together, which is much faster than step by step."""
 
