@@ -40,20 +40,13 @@ def plan_changes(
     began = time.monotonic()
     now = store.now()
     census = store.census(now + AHEAD_BY)
-    spool = Spool(spool_directory)
-    try:
-        holds = in_force(store, now)
-        mine = frozenset(selector.named if named is None else named)
-        sorting = _Sorting(now - min_idle, mine, holds or Holds((), now))
-        planned = Totals()
-        candidates = select(store, selector, now=now, order=Order.PHYSICAL, want=want)
-        for step in foresee(sorting.open_to_change(filter(admit, candidates) if admit else candidates)):
-            planned = planned.plus(step.items, step.bytes, step.elided)
-            spool.add(step)
-        missing = _missing(store, sorting)
-    except BaseException:
-        spool.close()
-        raise
+    holds = in_force(store, now)
+    mine = frozenset(selector.named if named is None else named)
+    sorting = _Sorting(now - min_idle, mine, holds or Holds((), now))
+    candidates = select(store, selector, now=now, order=Order.PHYSICAL, want=want)
+    foreseen = foresee(sorting.open_to_change(filter(admit, candidates) if admit else candidates))
+    spool, planned = _spooled(foreseen, spool_directory)
+    missing = _missing(store, sorting)
     info = store.info()
     header = PlanHeader(
         command=command,
@@ -81,6 +74,19 @@ def plan_changes(
         frozen=info.frozen or (_UNREADABLE if holds is None else None),
     )
     return SpooledPlan(header, spool)
+
+
+def _spooled(steps: Iterable[Step], directory: Path | None) -> tuple[Spool, Totals]:
+    """The steps, kept, and what they come to."""
+    spool, planned = Spool(directory), Totals()
+    try:
+        for step in steps:
+            planned = planned.plus(step.items, step.bytes, step.elided)
+            spool.add(step)
+    except BaseException:
+        spool.close()
+        raise
+    return spool, planned
 
 
 @dataclass(slots=True)
