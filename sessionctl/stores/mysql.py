@@ -43,7 +43,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.finding import Finding
-from sessionctl.core.model import Capabilities, Pace, Preflight, Recheck, Want
+from sessionctl.core.model import Capabilities, Order, Pace, Preflight, Recheck, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers import LOCK_WAIT_S
@@ -53,6 +53,7 @@ from sessionctl.stores._drift import LiveColumn
 from sessionctl.stores._mysql_findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores._mysql_insert import InsertingStore
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
+from sessionctl.stores._mysql_measure import Measure, in_one_text
 from sessionctl.stores._mysql_preflight import preflight
 from sessionctl.stores._mysql_vacuum import VacuumedTables
 from sessionctl.stores._sql import WHOLE_SHARE
@@ -241,13 +242,20 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
     # --- rows ---------------------------------------------------------------------------------
 
     def _physical(self, *, joined: bool) -> list[Expression]:  # noqa: ARG002
-        return [self._sessions.c.session_id.expression]  # InnoDB keeps rows in the order of their primary key
+        # Rows of sessions lie by id, which is no order. Items, which fill the disk, lie as they came.
+        return [self._sessions.c.updated_at.expression]
 
-    def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:  # noqa: ARG002
-        # Grouped items would be a table without an index here, read once for every handful of sessions.
-        joined = self._sessions.join(self._messages, self._owns(), isouter=True)
-        statement = select(*self._session_columns(), *self._sums(want)).select_from(joined)
-        return statement.where(*conditions).group_by(self._sessions.c.session_id)
+    def _each(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:  # noqa: ARG002
+        # Not a join: that goes by the sessions' key, and reads each page of items as often as sessions share it.
+        told = select(in_one_text(self._sums(want, joined=False))).select_from(self._messages).where(self._owns())
+        looked_up = told.correlate(self._sessions).scalar_subquery()
+        return select(*self._session_columns(), looked_up.label("told")).where(*conditions)
+
+    _whole = _each
+
+    def _measured_together(self, statement: Select[Any], order: Order, want: Want) -> Iterator[SessionRef]:
+        for row in self._stream(self._ordered(statement, order, joined=True)):
+            yield self._with_measure(self._ref(row), Measure.told(row.told), want)
 
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:
         # The driver reads all that is still to come when its cursor is closed, and again when its result is
