@@ -46,21 +46,16 @@ _SETTINGS = text("""
 """)
 
 
-def preflight(
-    connection: Connection, layout: Layout, query: Query, looking: Select[Any], planned: Totals, *, whole: float
-) -> Preflight:
+def preflight(connection: Connection, layout: Layout, query: Query, looking: Select[Any], planned: Totals) -> Preflight:
     """How the sessions of ``query`` will be found, by the statement ``looking``, and those of ``planned`` deleted.
 
-    From a share ``whole`` of the sessions on, items are measured in one pass over them all. ``log_bytes`` is
-    redo log, the server's cleaning up afterwards included, and binary log where there is one. It was 0.9 to
-    1.1 times of what MariaDB 10.11 wrote for stores of 16,000 to 300,000 items of 150 to 12,000 octets, of
-    which the older half was purged.
+    Items are looked up session by session where an index serves that. ``log_bytes`` is redo log, the server's
+    cleaning up afterwards included, and binary log where there is one. It was 0.9 to 1.1 times of what MariaDB
+    10.11 wrote for stores of 16,000 to 300,000 items of 150 to 12,000 octets, of which the older half was purged.
     """
     indexes = _indexes(connection, layout.messages)
     by, messages = _serving(indexes, "session_id"), layout.messages.shown
-    sessions, items = (_rows(connection, table) for table in (layout.sessions, layout.messages))
-    items = max(items, planned.items)  # it may not have counted them yet
-    looked_up = by is not None and (query.named is not None or planned.sessions < whole * sessions)
+    items = max(_rows(connection, layout.messages), planned.items)  # it may not have counted them yet
     is_slow = by is None and planned.sessions > 0 and layout.messages.obstacle is None
     remedy = _remedy(layout.messages, indexes, mariadb=is_mariadb(connection))
     scan = Scan(table=messages, column="session_id", rows=items, times=planned.sessions, remedy=remedy)
@@ -69,7 +64,7 @@ def preflight(
     redo, binlog = _redo(planned, int(settings.get("innodb_page_size", 16384))), _binlog(layout, planned, settings)
     return Preflight(
         selection=f"{_selection(connection, layout, query, looking)}; items "
-        + (found_by(by, messages) if looked_up else f"by one pass over {messages}"),
+        + (found_by(by, messages) if by else f"by one pass over {messages}"),
         deletion=_deletion(layout, indexes, by),
         slow=tuple(scan.warning for scan in scans),
         rows_per_s=_RATES.rows_per_s(planned, redo + binlog, scans),

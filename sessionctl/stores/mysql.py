@@ -55,8 +55,8 @@ from sessionctl.stores._mysql_insert import InsertingStore
 from sessionctl.stores._mysql_layout import find_table, is_mariadb, read_layout
 from sessionctl.stores._mysql_measure import Measure, in_one_text
 from sessionctl.stores._mysql_preflight import preflight
+from sessionctl.stores._mysql_text import as_utf8, as_utf8mb4, converted
 from sessionctl.stores._mysql_vacuum import VacuumedTables
-from sessionctl.stores._sql import WHOLE_SHARE
 from sessionctl.stores._sql_dialect import Condition, Expression
 from sessionctl.stores._sql_findings import SqlFindings
 from sessionctl.stores._sql_layout import Clock, TableFacts
@@ -182,7 +182,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
     # --- ids and texts ------------------------------------------------------------------------
 
     def _id_key(self, column: Expression) -> Expression:
-        return cast(_utf8(column), LargeBinary)
+        return cast(as_utf8(column), LargeBinary)
 
     def _id_value(self, session_id: str) -> Any:
         return session_id.encode()
@@ -193,7 +193,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
         sessions_side: Expression = self._sessions.c.session_id.expression
         if ours.collation != theirs.collation:  # not comparable as they are
             charset, collation = ours.charset or "utf8mb4", ours.collation or "utf8mb4_bin"
-            sessions_side = collate(_converted(sessions_side, charset), collation)
+            sessions_side = collate(converted(sessions_side, charset), collation)
         return item_side == sessions_side
 
     def _exactly(self, session_id: Expression) -> list[Condition]:
@@ -221,7 +221,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
         return self._messages.c.id.bool_op("IN")(bindparam("keys"))
 
     def _is_like(self, column: Expression, pattern: str) -> Condition:
-        return collate(_utf8mb4(column), "utf8mb4_bin").like(pattern, escape="!")
+        return collate(as_utf8mb4(column), "utf8mb4_bin").like(pattern, escape="!")
 
     def _is_storable(self, text: str) -> bool:
         try:
@@ -231,13 +231,13 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
         return True
 
     def _octets(self, column: Expression) -> Expression:
-        return func.octet_length(_utf8(column))
+        return func.octet_length(as_utf8(column))
 
     def _place_of(self, column: Expression, word: str) -> Expression:
-        return func.locate(word.encode(), cast(_utf8(column), LargeBinary))  # by octets: letter by letter is slow
+        return func.locate(word.encode(), cast(as_utf8(column), LargeBinary))  # by octets: letter by letter is slow
 
     def _contains(self, column: Expression, needle: str) -> Condition:
-        return collate(_utf8mb4(column), "utf8mb4_general_ci").contains(needle, autoescape=True)
+        return collate(as_utf8mb4(column), "utf8mb4_general_ci").contains(needle, autoescape=True)
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -251,7 +251,14 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
         looked_up = told.correlate(self._sessions).scalar_subquery()
         return select(*self._session_columns(), looked_up.label("told")).where(*conditions)
 
-    _whole = _each
+    def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
+        if self._layout.indexed:
+            return self._each(query, conditions, want)
+        # Grouped items would be a table without an index here, read once for every handful of sessions.
+        told = in_one_text(self._sums(want)).label("told")
+        joined = self._sessions.join(self._messages, self._owns(), isouter=True)
+        statement = select(*self._session_columns(), told).select_from(joined)
+        return statement.where(*conditions).group_by(self._sessions.c.session_id)
 
     def _measured_together(self, statement: Select[Any], order: Order, want: Want) -> Iterator[SessionRef]:
         for row in self._stream(self._ordered(statement, order, joined=True)):
@@ -281,7 +288,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
 
     def preflight(self, query: Query, planned: Totals) -> Preflight:
         with self._reading() as connection:
-            return preflight(connection, self._layout, query, self._looking(query), planned, whole=WHOLE_SHARE)
+            return preflight(connection, self._layout, query, self._looking(query), planned)
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -387,21 +394,3 @@ def _quoted(name: str) -> str:
 
 def _epoch(at: datetime) -> Decimal:
     return Decimal((at - _EPOCH) // timedelta(microseconds=1)).scaleb(-6)
-
-
-def _converted(column: Expression, charset: str) -> Expression:
-    return func.convert(column.op("USING")(literal_column(charset)))
-
-
-def _charset(column: Expression) -> str | None:
-    return column.info["facts"].charset if isinstance(column, Column) else None
-
-
-def _utf8(column: Expression) -> Expression:
-    """The text in octets of UTF-8."""
-    return column if _charset(column) in ("utf8mb4", "utf8mb3", "utf8", "ascii") else _converted(column, "utf8mb4")
-
-
-def _utf8mb4(column: Expression) -> Expression:
-    """The text so that collations of utf8mb4 apply."""
-    return column if _charset(column) == "utf8mb4" else _converted(column, "utf8mb4")
