@@ -252,7 +252,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
         return select(*self._session_columns(), looked_up.label("told")).where(*conditions)
 
     def _whole(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any]:
-        if self._layout.indexed:
+        if self._layout.indexed and want & (Want.SIZE | Want.COMPACTED):  # else nothing but the index is read
             return self._each(query, conditions, want)
         # Grouped items would be a table without an index here, read once for every handful of sessions.
         told = in_one_text(self._sums(want)).label("told")
