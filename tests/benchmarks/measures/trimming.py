@@ -34,17 +34,24 @@ def figures(engine: Engine, directory: Path, rounds: int, *, keep: int = KEEP) -
     def ours(address: StoreAddress) -> float:
         return seconds_of(_command(address, keep, "--yes", "-o", "json"), env)
 
-    for number, (name, shape) in enumerate(engine.trims.items()):
-
-        def raw(address: StoreAddress, shape: Trim = shape) -> float:
+    def raw(shape: Trim) -> Callable[[StoreAddress], float]:
+        def took(address: StoreAddress) -> float:
             with engine.raw(address, writes=True) as run:
                 return seconds(lambda: shape(run, keep))
 
-        turns = min(rounds, FEWER) if number else rounds
-        mine, theirs = side_by_side(turns, lambda: rate(ours), lambda raw=raw: rate(raw))  # type: ignore[misc]
+        return took
+
+    mine, theirs = [], {name: list[float]() for name in engine.trims}
+    for turn in range(rounds):
+        mine.append(rate(ours))
+        for number, (name, shape) in enumerate(engine.trims.items()):
+            if turn < FEWER or not number:
+                theirs[name].append(rate(raw(shape)))
+    for number, (name, rates) in enumerate(theirs.items()):
         yield Figure(
-            measure="trim", engine=engine.name, name=f"trim --max-items {keep} : raw {name}", unit="rows/s", ours=mine,
-            baseline=theirs, target=None if number else SPEED, note="whole command, planning included",
+            measure="trim", engine=engine.name, name=f"trim --max-items {keep} : raw {name}", unit="rows/s",
+            ours=tuple(mine[: len(rates)]), baseline=tuple(rates), target=None if number else SPEED,
+            note="whole command, planning included",
         )  # fmt: skip
     plan = _command(engine.address, keep, "--dry-run", "-q", "-o", "json")
     planned = tuple(seconds_of(plan, env) for _ in range(min(rounds, FEWER)))
