@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sessionctl.core.model import Pace, Spent, Usage
+from sessionctl.core.model import Spent, Usage
 from sessionctl.core.space import Need, Part, Space, Step, Task, Wish
 from sessionctl.core.units import format_size
 from sessionctl.errors import GuardRefused, StepEnded, StoreBusy
@@ -43,6 +43,8 @@ _HOLD_S, _REST_S = 0.004, 0.012
 _PATIENCE_S = 5.0
 _TURN_MS = 20
 _PAGES_A_LOOK = 8
+_PAGES_A_PASS = 500
+"""Fewer than the 1,000 at which the commits of others would begin to move the log themselves."""
 _ALONE_MS = 1000
 _LOCK_TURN_MS = 500
 
@@ -72,12 +74,41 @@ class VacuumedFile(Store):
 
     _file: SqliteFile
     _layout: SqliteLayout
+    _unmoved = 0
+    """Pages freed since the last pass over the log."""
 
     def space(self, wish: Wish) -> Space:
         return read_space(self._file, self._layout, wish)
 
     def vacuum(self, step: Step, wish: Wish, enough: Callable[[], bool]) -> Part:
-        return take_step(self._file, self._layout, step, wish, self.capabilities.pace, self.spent, enough)
+        with self._file.errors():
+            if step.task is Task.SHRINK:
+                return self._shrink()
+            return take_step(self._file, self._layout, step, wish, self.spent, enough)
+
+    def _shrink(self) -> Part:
+        """As many pages as fit into a short hold; a call frees one, whatever it asks for: Python steps it once."""
+        file, pace, pages = self._file, self.capabilities.pace, 0
+
+        def moved() -> int:
+            """Pages, once they are worth a pass over the log: its syncs are what others' commits wait for."""
+            self._unmoved += pages
+            due = self._unmoved >= _PAGES_A_PASS or not left
+            found, self._unmoved = (self._unmoved, 0) if due else (0, self._unmoved)
+            return found
+
+        with file.transaction(self.spent, rows=moved) as connection:
+            began = time.monotonic()
+            hold_s = _HOLD_S if file.others_seen else pace.alone_hold_s or pace.hold_s
+            left = first = _free_pages(connection)
+            while left and time.monotonic() - began < hold_s:
+                for _ in range(min(left, _PAGES_A_LOOK)):
+                    connection.execute("PRAGMA incremental_vacuum(1)")
+                left = _free_pages(connection)
+            pages = first - left
+            self.spent.delete += time.monotonic() - began
+            page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+        return Part(more=left > 0 and pages > 0, left=left * page_size, rest_s=_REST_S if file.others_seen else 0.0)
 
 
 def read_space(file: SqliteFile, layout: SqliteLayout, wish: Wish) -> Space:
@@ -214,38 +245,18 @@ def _cannot_shrink(facts: FileFacts, step: Step) -> Iterator[str]:
 
 
 def take_step(
-    file: SqliteFile, layout: SqliteLayout, step: Step, wish: Wish, pace: Pace, spent: Spent, enough: Callable[[], bool]
+    file: SqliteFile, layout: SqliteLayout, step: Step, wish: Wish, spent: Spent, enough: Callable[[], bool]
 ) -> Part:  # fmt: skip
-    """One part of ``step``; see ``Store.vacuum``."""
-    with file.errors():
-        match step.task:
-            case Task.SHRINK:
-                return _shrink(file, pace, spent)
-            case Task.REBUILD if wish.via:
-                return rebuild_via(file, wish.via, alone, enough, incremental=wish.incremental)
-            case Task.REBUILD:
-                return _rebuild(file, step, enough, incremental=wish.incremental)
-            case Task.LOG:
-                return _cut_log(file, enough)
-            case _:
-                return _analyse(file, layout, spent)
-
-
-def _shrink(file: SqliteFile, pace: Pace, spent: Spent) -> Part:
-    """As many pages as fit into a short hold; a call frees one, whatever it asks for, because Python steps it once."""
-    pages = 0
-    with file.transaction(spent, rows=lambda: pages) as connection:
-        began = time.monotonic()
-        hold_s = _HOLD_S if file.others_seen else pace.alone_hold_s or pace.hold_s
-        left = first = _free_pages(connection)
-        while left and time.monotonic() - began < hold_s:
-            for _ in range(min(left, _PAGES_A_LOOK)):
-                connection.execute("PRAGMA incremental_vacuum(1)")
-            left = _free_pages(connection)
-        pages = first - left
-        spent.delete += time.monotonic() - began
-        page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
-    return Part(more=left > 0 and pages > 0, left=left * page_size, rest_s=_REST_S if file.others_seen else 0.0)
+    """A step that is one part; see ``Store.vacuum``."""
+    match step.task:
+        case Task.REBUILD if wish.via:
+            return rebuild_via(file, wish.via, alone, enough, incremental=wish.incremental)
+        case Task.REBUILD:
+            return _rebuild(file, step, enough, incremental=wish.incremental)
+        case Task.LOG:
+            return _cut_log(file, enough)
+        case _:
+            return _analyse(file, layout, spent)
 
 
 def _free_pages(connection: sqlite3.Connection) -> int:
