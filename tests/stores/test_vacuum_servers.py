@@ -59,8 +59,10 @@ def test_a_long_statement_is_ended(name: str, request: pytest.FixtureRequest) ->
 
 @pytest.mark.parametrize("name", ["postgresql", "mariadb"])
 def test_what_is_for_files_is_refused(name: str, request: pytest.FixtureRequest) -> None:
-    with made(MAKERS[name], request) as case, case.open() as store:
-        assert store.space(Wish(incremental=True)).refused
+    with made(MAKERS[name], request) as case:
+        case.write("s1", turn(1))
+        with case.open() as store:
+            assert store.space(Wish(incremental=True)).refused
 
 
 def test_only_their_owner_may(request: pytest.FixtureRequest) -> None:
