@@ -45,8 +45,6 @@ class SqlStore(SqlRewriter):
     """A whole store behind SQLAlchemy."""
 
     _last_turn = 0
-    _gone: int | None = None
-    """What ``_deleted`` said when the batch had been looked at."""
     _compares_exactly = True
     """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
 
@@ -64,10 +62,6 @@ class SqlStore(SqlRewriter):
 
     def _turn(self) -> Any:
         """A number that each transaction that writes moves by one, wherever on the server; NULL where there is none."""
-        return null()
-
-    def _deleted(self) -> Any:
-        """How many items this connection deleted so far, NULL where the server does not tell."""
         return null()
 
     def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
@@ -128,7 +122,7 @@ class SqlStore(SqlRewriter):
             outcomes = self._look_again(connection, firsts, ids, guard)
             checked = time.monotonic()
             allowed = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
-            doomed = [change for change in allowed if isinstance(change, Delete)]
+            doomed = [change.session_id for change in allowed if isinstance(change, Delete)]
             if one_by_one:
                 outcomes |= dict.fromkeys(self._delete_singly(connection, doomed), Outcome.FAILED)
             elif doomed:
@@ -237,7 +231,7 @@ class SqlStore(SqlRewriter):
         items = self._counted(connection, [changes[session_id] for session_id in locked if session_id in changes])
         others = [session_id for session_id in ids if session_id not in locked]
         there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
-        clock, turn, self._gone = tuple(self._moment.run(connection).one())
+        clock, turn = tuple(self._moment.run(connection).one())
         cutoff = clock - guard.min_idle // timedelta(microseconds=1)
         outcomes = {}
         for change in changes.values():
@@ -294,7 +288,7 @@ class SqlStore(SqlRewriter):
 
     @cached_property
     def _moment(self) -> Prepared:
-        return self._prepared(select(self._clock(), self._turn(), self._deleted()))
+        return self._prepared(select(self._clock(), self._turn()))
 
     @cached_property
     def _passing_lock(self) -> Prepared:
@@ -352,14 +346,14 @@ class SqlStore(SqlRewriter):
 
     # --- deleting -----------------------------------------------------------------------------
 
-    def _delete_together(self, connection: Connection, doomed: Sequence[Delete]) -> None:
+    def _delete_together(self, connection: Connection, ids: Sequence[str]) -> None:
         with self._refusals():
-            self._delete(connection, [change.session_id for change in doomed])
+            self._delete(connection, ids)
 
-    def _delete_singly(self, connection: Connection, doomed: Sequence[Delete]) -> list[str]:
+    def _delete_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
         """Each in a savepoint; returns those that were refused."""
         refused = []
-        for session_id in (change.session_id for change in doomed):
+        for session_id in ids:
             savepoint = connection.begin_nested()
             try:
                 with self._refusals():

@@ -36,9 +36,3 @@ def version_of(updated: int | None, edition: int | None, newest_key: int | None,
     A session begun anew has another edition of its row, and keys that are newer: either is enough.
     """
     return f"{'' if updated is None else updated}.{newest_key or 0 if edition is None else edition}.{items}"
-
-
-def items_of(version: str) -> int:
-    """How many items a session of this version has; 0 for what is no version."""
-    items = version.rpartition(".")[2]
-    return int(items) if items.isdecimal() else 0

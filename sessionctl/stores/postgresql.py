@@ -47,7 +47,6 @@ from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores._drift import LiveColumn
 from sessionctl.stores._postgresql_copy import CopyingStore
-from sessionctl.stores._postgresql_deletion import ProvenStore
 from sessionctl.stores._postgresql_findings import activity_index, findings, live_columns
 from sessionctl.stores._postgresql_lag import read_lag
 from sessionctl.stores._postgresql_layout import find_table, quoted, read_layout
@@ -95,7 +94,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(VacuumedTables, SqlFindings, CopyingStore, ProvenStore):
+class Adapter(VacuumedTables, SqlFindings, CopyingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(

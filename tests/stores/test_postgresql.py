@@ -416,30 +416,6 @@ def test_an_append_under_way_keeps_its_session(
     assert writer.get(url, "a") == HELLO + LATE
 
 
-@pytest.mark.parametrize("server_counts", [True, False])
-def test_a_session_that_lost_an_item_is_left_and_the_others_go(
-    url: str, sdk: SdkProcess, *, server_counts: bool
-) -> None:
-    sdk.add(url, "b", HELLO)
-    if not server_counts:
-        postgres_execute(url, f'ALTER DATABASE "{url.rsplit("/", 1)[1]}" SET track_counts = off')
-    with opened(url) as store:
-        plan = planned(store)
-        postgres_execute(url, "DELETE FROM agent_messages WHERE id = (SELECT max(id) FROM agent_messages)")
-        assert store.apply([plan["a"], plan["b"]], Guard()) == [Outcome.DONE, Outcome.CHANGED]
-        assert store.apply([plan["c"]], Guard()) == [Outcome.DONE]
-        assert (count(url, "agent_sessions"), count(url, "agent_messages")) == (1, 1)
-
-
-def test_no_item_is_counted_where_the_server_counts_what_it_deletes(url: str) -> None:
-    with opened(url) as store:
-        changes, said = list(planned(store).values()), []
-        event.listen(store._engine, "before_cursor_execute", lambda _, __, statement, *___: said.append(statement))
-        assert store.apply(changes, Guard()) == [Outcome.DONE] * 3
-    assert said
-    assert not [statement for statement in said if "count(*)" in statement]
-
-
 def test_an_append_that_meets_the_deletion_is_never_lost(url: str, sdk: SdkProcess) -> None:
     appends = []
 
