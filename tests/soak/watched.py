@@ -67,7 +67,7 @@ class Telling:
 
 if __name__ == "__main__":
     with os.fdopen(int(sys.argv.pop(1)), "w", 1) as tell, os.fdopen(int(sys.argv.pop(1))) as heard:
-        sessionctl.stores._adapter = Telling(tell, heard, sessionctl.stores._adapter).adapter
+        sessionctl.stores.adapter = Telling(tell, heard, sessionctl.stores.adapter).adapter
         from sessionctl.cli.app import main
 
         main()

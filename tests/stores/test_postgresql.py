@@ -416,6 +416,16 @@ def test_an_append_under_way_keeps_its_session(
     assert writer.get(url, "a") == HELLO + LATE
 
 
+def test_a_session_that_lost_an_item_is_left_and_the_others_go(url: str, sdk: SdkProcess) -> None:
+    sdk.add(url, "b", HELLO)
+    with opened(url) as store:
+        plan = planned(store)
+        postgres_execute(url, "DELETE FROM agent_messages WHERE id = (SELECT max(id) FROM agent_messages)")
+        changes = [plan["a"], plan["b"], plan["c"]]
+        assert store.apply(changes, Guard()) == [Outcome.DONE, Outcome.CHANGED, Outcome.DONE]
+    assert (count(url, "agent_sessions"), count(url, "agent_messages")) == (1, 1)
+
+
 def test_an_append_that_meets_the_deletion_is_never_lost(url: str, sdk: SdkProcess) -> None:
     appends = []
 
