@@ -28,11 +28,11 @@ R = TypeVar("R")
 _P_contra = TypeVar("_P_contra", contravariant=True)
 _R_co = TypeVar("_R_co", covariant=True)
 
-_WAITING = 8
+_WAITING = 4
 """Results of one worker that wait for their turn; what it makes beyond them waits with it."""
 _PIPE = 1 << 20
 _LOOK_UP_S = 0.05
-_COLLECT = 100_000
+_COLLECT = 20_000
 """Objects after which the collector looks: Python's own 700 are made of a few dozen items, and go by themselves."""
 
 

@@ -18,7 +18,7 @@ from sessionctl.stores._sql_values import chunked, microseconds, version_of
 
 _TOGETHER = 200
 """Sessions of one snapshot."""
-_FETCHED_BYTES = 2 * 2**20
+_FETCHED_BYTES = 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
 
 
