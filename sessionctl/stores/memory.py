@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
+from threading import RLock
 from typing import ClassVar
 
 from sessionctl.core.address import StoreAddress
@@ -72,6 +73,8 @@ class MemoryStore(Store):
     def __init__(self, address: StoreAddress | None = None, *, clock: datetime = _START) -> None:
         self.address = address or StoreAddress(scheme="memory", url="memory://")
         self.clock = clock
+        self._one_step = RLock()
+        """A change is one step to applications in other threads too."""
         self.hazards: tuple[Hazard, ...] = ()
         self.frozen: str | None = None
         self.refuses: set[str] = set()
@@ -86,11 +89,12 @@ class MemoryStore(Store):
 
     def append(self, session_id: str, *texts: str) -> None:
         """Append items as the SDK's ``add_items`` does, at the clock's time."""
-        kept = self._kept.get(session_id)
-        if kept is None:
-            kept = self._kept[session_id] = _Kept(created_at=self.clock, updated_at=self.clock, change=0)
-        kept.items += [Item(key=next(self._keys), text=text, created_at=self.clock) for text in texts]
-        kept.updated_at, kept.change = self.clock, next(self._changes)
+        with self._one_step:
+            kept = self._kept.get(session_id)
+            if kept is None:
+                kept = self._kept[session_id] = _Kept(created_at=self.clock, updated_at=self.clock, change=0)
+            kept.items += [Item(key=next(self._keys), text=text, created_at=self.clock) for text in texts]
+            kept.updated_at, kept.change = self.clock, next(self._changes)
 
     def pop(self, session_id: str) -> Item:
         """Take the newest item as the SDK's ``pop_item`` does: the session's stamp stays."""
@@ -100,7 +104,8 @@ class MemoryStore(Store):
 
     def delete(self, session_id: str) -> None:
         """Clear a session as the SDK's ``clear_session`` does."""
-        self._kept.pop(session_id, None)
+        with self._one_step:
+            self._kept.pop(session_id, None)
 
     def stamp(
         self, session_id: str, *, updated_at: datetime | None, created_at: datetime | None, items_at: datetime | None
@@ -172,6 +177,10 @@ class MemoryStore(Store):
                 yield WholeSession(session, items)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        with self._one_step:
+            return self._applied(changes, guard)
+
+    def _applied(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         present: Mapping[str, SessionRef] = {
             change.session_id: self._ref(change.session_id, self._kept[change.session_id])
             for change in changes
