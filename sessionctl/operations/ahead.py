@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,17 +20,22 @@ def take_short_turns() -> None:
     sys.setswitchinterval(_TURN_S)
 
 
-def ahead(source: Generator[T, None, None]) -> Iterator[T]:
+def ahead(source: Generator[T, None, None], *, stands_alone: Callable[[T], bool] = lambda _: False) -> Iterator[T]:
     """What ``source`` yields, each made by a thread while the one before it is worked on; its errors too.
 
-    ``source`` is used by that thread alone, and closed at the end, however that comes.
+    After one that ``stands_alone`` the next is made only when it was worked on. ``source`` is used by that thread
+    alone, and closed at the end, however that comes.
     """
     take_short_turns()
     with ThreadPoolExecutor(1, "ahead") as thread:
         try:
             coming = thread.submit(next, source, None)
             while (found := coming.result()) is not None:
-                coming = thread.submit(next, source, None)
-                yield found
+                if stands_alone(found):
+                    yield found
+                    coming = thread.submit(next, source, None)
+                else:
+                    coming = thread.submit(next, source, None)
+                    yield found
         finally:
             thread.submit(source.close)
