@@ -380,7 +380,7 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
 
 
 def _seconds_since_epoch(at: Expression) -> Expression:
-    return _micros_since_epoch(at) / literal_column("1000000")
+    return _micros_since_epoch(at) * literal_column("0.000001")  # a quotient would have four decimals
 
 
 def _micros_since_epoch(at: Expression) -> Expression:

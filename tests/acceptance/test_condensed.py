@@ -91,8 +91,9 @@ def test_the_agent_goes_on_and_undo_takes_it_back(case: SdkCase, serve: Any, tmp
     assert case.read("other") == [rules, *TURNS]
     assert rows(case)["agent_sessions"] == before["agent_sessions"]  # no stamp moved
 
+    left = case.read("goes on")  # its summary may be of another second
     given, _ = case._runner.run(run_agent(case, "goes on"))
-    assert given[:2] == left[:2]
+    assert given[:-1] == left
     assert given[-1]["content"] == QUESTION
     again = trim(address(case), *wanted, "--summarize", "--dry-run")
     assert "0 items" not in again.text  # one turn more, to be condensed with the summary
