@@ -52,11 +52,3 @@ def test_no_more_than_one_is_made_ahead() -> None:
 def test_a_source_that_ends_ends_it() -> None:
     assert list(ahead(number for number in range(3))) == [0, 1, 2]
     assert list(ahead(number for number in range(0))) == []
-
-
-def test_what_stands_alone_is_dealt_with_before_the_next_is_made() -> None:
-    source = Source(fails_at=4)
-    made = []
-    with pytest.raises(ValueError, match="enough"):
-        made.extend(source.made for _ in ahead(source(), stands_alone=lambda _: True))
-    assert made == [0, 1, 2, 3]
