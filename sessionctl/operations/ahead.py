@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,22 +20,17 @@ def take_short_turns() -> None:
     sys.setswitchinterval(_TURN_S)
 
 
-def ahead(source: Generator[T, None, None], *, stands_alone: Callable[[T], bool] = lambda _: False) -> Iterator[T]:
+def ahead(source: Generator[T, None, None]) -> Iterator[T]:
     """What ``source`` yields, each made by a thread while the one before it is worked on; its errors too.
 
-    After one that ``stands_alone`` the next is made only when it was worked on. ``source`` is used by that thread
-    alone, and closed at the end, however that comes.
+    ``source`` is used by that thread alone, and closed at the end, however that comes.
     """
     take_short_turns()
     with ThreadPoolExecutor(1, "ahead") as thread:
         try:
             coming = thread.submit(next, source, None)
             while (found := coming.result()) is not None:
-                if stands_alone(found):
-                    yield found
-                    coming = thread.submit(next, source, None)
-                else:
-                    coming = thread.submit(next, source, None)
-                    yield found
+                coming = thread.submit(next, source, None)
+                yield found
         finally:
             thread.submit(source.close)

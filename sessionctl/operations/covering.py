@@ -10,7 +10,7 @@ and its change is made only at that version; so what is deleted is what was kept
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,17 +24,15 @@ from sessionctl.core.plan import Step
 from sessionctl.core.record import WholeSession
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
-from sessionctl.operations.ahead import ahead, take_short_turns
+from sessionctl.operations.ahead import take_short_turns
 from sessionctl.operations.placing import settle
 from sessionctl.stores.base import Store
 
 if TYPE_CHECKING:
     from sessionctl.archive.writer import Sealed
 
-_TOGETHER = 400
+_TOGETHER = 200
 """Sessions read at once."""
-_ITEMS_TOGETHER = 1000
-"""Items handed on at once, of those that were fetched."""
 _MOST_SESSIONS = 10_000
 """In one segment: their ids are kept in memory until they have been dealt with."""
 _LOOK_UP_S = 0.1
@@ -162,17 +160,17 @@ class Covering:
 
     def portions(self, steps: Iterator[Step], bear: Callable[[SessionctlError], None]) -> Iterator[Portion | None]:
         """As ``Cover`` has it."""
-        coming = self._thread.submit(self._make, steps)
+        ahead = self._thread.submit(self._make, steps)
         while True:
-            if not wait([coming], timeout=_LOOK_UP_S).done:
+            if not wait([ahead], timeout=_LOOK_UP_S).done:
                 yield None
                 continue
             try:
-                made = coming.result()
+                made = ahead.result()
             except SessionctlError as error:
                 bear(error)
                 yield None
-                coming = self._thread.submit(self._make, steps)
+                ahead = self._thread.submit(self._make, steps)
                 continue
             if made is None:
                 return
@@ -182,7 +180,7 @@ class Covering:
                 portion.segment = self._number
                 self._ledger.sealed(self._recorded(sealed))
                 self._unrecorded = None
-            coming = self._thread.submit(self._make, steps)
+            ahead = self._thread.submit(self._make, steps)
             yield portion
 
     def settle(self, store: Store) -> None:
@@ -252,27 +250,15 @@ class Covering:
 
     def _as_planned(self, expected: dict[str, Step], portion: Portion) -> Iterator[WholeSession]:
         """What the steps take, of those sessions that are as the steps have them; the others are lost."""
-        for found in self._read(list(expected.values())):
+        whole = [step.session_id for step in expected.values() if step.rewrite is None]
+        rewrites = [step.rewrite for step in expected.values() if step.rewrite]
+        for found in chain(self._reader.whole(whole), self._reader.taken(rewrites)):
             step = expected.pop(found.session.id)
             if step.rewrite is None and found.session.version != step.version:
                 portion.lost.append(Lost(step, Outcome.CHANGED))
             else:
                 yield found
         portion.lost += [Lost(step, Outcome.MISSING) for step in expected.values()]
-
-    def _read(self, steps: Sequence[Step]) -> Iterator[WholeSession]:
-        """What the steps take, of those sessions that are there: some more are fetched while the last ones are kept."""
-        whole = [step.session_id for step in steps if step.rewrite is None]
-        rewrites = [step.rewrite for step in steps if step.rewrite]
-        found = chain(self._reader.whole(whole), self._reader.taken(rewrites))
-        first = next(found, None)
-        if first is None:
-            return
-        if _is_fetched(first):
-            for some in ahead(_together(chain([first], found)), stands_alone=lambda some: not _is_fetched(some[-1])):
-                yield from some
-        else:
-            yield from chain([first], found)
 
     def _take(self, steps: Iterator[Step]) -> list[Step]:
         """The next few: first those that come again."""
@@ -284,25 +270,6 @@ class Covering:
             run_id=self._run.run_id, number=self._number, name=sealed.name, sessions=sealed.counts.sessions,
             items=sealed.counts.items, bytes=sealed.counts.bytes, sha256=sealed.sha256, sealed_at=datetime.now(UTC),
         )  # fmt: skip
-
-
-def _is_fetched(whole: WholeSession) -> bool:
-    """Are its items in memory? Else they are read as they are asked for, and before the next session."""
-    return isinstance(whole.items, list)
-
-
-def _together(found: Iterator[WholeSession]) -> Generator[list[WholeSession], None, None]:
-    """Some at a time; one that is not fetched is the last of its group."""
-    some: list[WholeSession] = []
-    items = 0
-    for whole in found:
-        some.append(whole)
-        items += len(whole.items) if isinstance(whole.items, list) else _ITEMS_TOGETHER
-        if items >= _ITEMS_TOGETHER:
-            yield some
-            some, items = [], 0
-    if some:
-        yield some
 
 
 def _never(step: Step) -> Step:
