@@ -23,14 +23,14 @@ def take_short_turns() -> None:
 def ahead(source: Generator[T, None, None]) -> Iterator[T]:
     """What ``source`` yields, each made by a thread while the one before it is worked on; its errors too.
 
-    ``source`` is used by that thread alone, and closed at the end, however that comes.
+    ``source`` is used by that thread until it has ended, and closed then, however that comes.
     """
     take_short_turns()
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        try:
+    try:
+        with ThreadPoolExecutor(1, "ahead") as thread:
             coming = thread.submit(next, source, None)
             while (found := coming.result()) is not None:
                 coming = thread.submit(next, source, None)
                 yield found
-        finally:
-            thread.submit(source.close)
+    finally:
+        source.close()  # not by the thread: where the collector finds this, it may be within the lock of all executors
