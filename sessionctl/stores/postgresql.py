@@ -68,12 +68,10 @@ _RANGE = {
     Clock.INSTANT: ("TIMESTAMPTZ '0001-01-02 00:00:00+00'", "TIMESTAMPTZ '9999-12-30 00:00:00+00'"),
 }
 """What Python can hold; ``infinity`` and the like are read as these ends."""
-_PLACE_OF_HOLDS = text("""
-    SELECT n.nspname AS schema, EXISTS (
-        SELECT 1 FROM pg_class h WHERE h.relnamespace = n.oid AND h.relname = :name
-    ) AS is_there
-    FROM pg_class s JOIN pg_namespace n ON n.oid = s.relnamespace WHERE s.oid = CAST(:sessions AS regclass)
-""")
+_PLACE_OF_HOLDS = """
+    SELECT n.nspname, EXISTS (SELECT 1 FROM pg_class h WHERE h.relnamespace = n.oid AND h.relname = %(name)s)
+    FROM pg_class s JOIN pg_namespace n ON n.oid = s.relnamespace WHERE s.oid = CAST(%(sessions)s AS regclass)
+"""
 _USAGE = text("""
     WITH tables AS (
         SELECT t.relid, pg_total_relation_size(t.relid) AS bytes, pg_relation_size(t.relid) AS heap
@@ -106,7 +104,8 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
     _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "READ COMMITTED"}
+    _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
+    """The driver would send BEGIN by itself, in a round trip of its own: ``_begin_change`` does."""
 
     _longest_id: ClassVar[int | None] = 2600
     _takes_nul: ClassVar[bool] = False
@@ -316,13 +315,14 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
         # would refuse at COMMIT, too late to tell which session they meant. Each session is found by an index,
         # or a batch that looks large beside the table would read all of it, again and again.
         connection.exec_driver_sql(
-            f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL enable_seqscan = off; SET CONSTRAINTS ALL IMMEDIATE"
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; "
+            "SET LOCAL enable_seqscan = off; SET CONSTRAINTS ALL IMMEDIATE"
         )
 
     def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
         given = {"name": TABLE, "sessions": quoted(self._layout.sessions)}
-        row = connection.execute(_PLACE_OF_HOLDS, given).one()
-        return row.schema, row.is_there
+        schema, is_there = connection.exec_driver_sql(_PLACE_OF_HOLDS, given).one()  # for every batch: not compiled
+        return schema, is_there
 
     def _clock(self) -> Expression:
         return self._microseconds(func.clock_timestamp())
@@ -344,6 +344,10 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
 def _array(values: Sequence[Any]) -> str:
     """In PostgreSQL's own notation: the driver would look at each element, statement by statement."""
+    if values and all(type(value) is str for value in values):
+        joined = '","'.join(values)
+        if "\\" not in joined and joined.count('"') == 2 * len(values) - 2:
+            return f'{{"{joined}"}}'  # nothing in it needs to be escaped
     return "{" + ",".join("NULL" if value is None else _element(str(value)) for value in values) + "}"
 
 
