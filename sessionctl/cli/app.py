@@ -19,8 +19,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from sessionctl import __version__
 from sessionctl.cli import commands
-from sessionctl.cli.coercion import coerce_late
 from sessionctl.cli.context import current, set_current
+from sessionctl.cli.options.coercion import coerce_late
 from sessionctl.errors import SessionctlError, UsageError
 
 ALIASES = {"ls": "list"}

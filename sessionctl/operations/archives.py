@@ -18,8 +18,8 @@ from sessionctl.errors import (
     SessionNotFound,
     UsageError,
 )
-from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.inspect import Inspection, Part
+from sessionctl.operations.rotation.elsewhere import made_whole
 
 
 def files(addresses: Iterable[str]) -> list[Place]:

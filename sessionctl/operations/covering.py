@@ -4,7 +4,7 @@ The executor asks a ``Cover`` for portions of its plan, and makes the changes of
 that goes by segments: while the changes of one segment are made, a thread reads the sessions of the next one
 through a connection of its own and gives them to a ``Keeper``. A session is kept at the version that the plan saw,
 and its change is made only at that version; so what is deleted is what was kept. Kinds of keepers: archives
-(``operations.archiving``) and the targets of a rotation (``operations.rotating``).
+(``operations.archiving``) and the targets of a rotation (``operations.rotation.covering``).
 """
 
 from __future__ import annotations

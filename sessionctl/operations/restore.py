@@ -24,8 +24,8 @@ from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import GuardRefused, UsageError
 from sessionctl.operations.archives import reference
-from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
+from sessionctl.operations.rotation.elsewhere import made_whole
 from sessionctl.operations.selecting import group_of, most_recent
 from sessionctl.stores.base import Store
 

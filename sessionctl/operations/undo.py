@@ -18,11 +18,11 @@ from sessionctl.core.hold import Hold
 from sessionctl.core.patience import Trouble
 from sessionctl.errors import SessionctlError
 from sessionctl.ledger import Ledger, Run, Segment
-from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.placing import cases, cases_anew, file_of
 from sessionctl.operations.put_back import Case, Tally, Whole, portions, put_patiently
+from sessionctl.operations.rotation.elsewhere import made_whole
+from sessionctl.operations.rotation.targets import AddressOf
 from sessionctl.operations.stop import Stop
-from sessionctl.operations.targets import AddressOf
 from sessionctl.stores.base import Store
 
 _LEDGER_EVERY_S = 1.0

@@ -1,6 +1,6 @@
-"""Adapters: the only code that talks to drivers. A backend is one module named like its URL scheme.
+"""Adapters: the only code that talks to drivers. A backend is one package named like its URL scheme.
 
-Each module has a class named ``Adapter``. Third parties add schemes by entry points of the group
+Each has a module ``adapter`` with a class named ``Adapter``; what stores behind SQLAlchemy share is in ``sql``. Third parties add schemes by entry points of the group
 ``sessionctl.stores``. Modules are imported when a store of their kind is opened, never before.
 """
 
@@ -77,7 +77,7 @@ def _driver_named(address: StoreAddress) -> Iterator[None]:
 def adapter(scheme: str) -> type[_Openable]:
     """What opens stores of this scheme. Raises UsageError for an unknown one, ImportError where a driver is missing."""
     if scheme in _SCHEMES:
-        adapter = import_module(f"sessionctl.stores.{_SCHEMES[scheme]}").Adapter
+        adapter = import_module(f"sessionctl.stores.{_SCHEMES[scheme]}.adapter").Adapter
     else:
         found = next(iter(entry_points(group="sessionctl.stores", name=scheme)), None)
         if found is None:
@@ -94,6 +94,6 @@ def finish_vacuum(address: StoreAddress) -> bool:
     """
     if address.path is None or not address.path.is_file():
         return False
-    from sessionctl.stores._sqlite_via import finish
+    from sessionctl.stores.sqlite.via import finish
 
     return finish(address.path)

@@ -8,7 +8,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 * Times are aware UTC, by the store's own clock and zone rules. Texts are the stored ones, to the byte.
 * ``create`` and ``complete`` make tables, and are called only where the user asked for that.
 * ``apply`` takes sessions or items away and only ``operations.execute`` calls it; ``put`` puts some in and only
-  ``operations.put_back`` and ``operations.rotating`` call it. ``hold`` and ``release`` change nothing but
+  ``operations.put_back`` and ``operations.rotation.covering`` call it. ``hold`` and ``release`` change nothing but
   sessionctl's own table of holds, ``vacuum`` nothing but how sessions lie on disk.
   No other method changes anything.
 * Driver errors never get out: they are raised as ``SessionctlError`` with the driver's as the cause,

@@ -20,7 +20,8 @@ from sdk_process import SdkProcess
 from servers import mysql_connect, postgres_connect
 from vacuumed import vacuum_beside
 
-from sessionctl.stores import _mysql_vacuum, _postgresql_vacuum
+from sessionctl.stores.mysql import vacuum as _mysql_vacuum
+from sessionctl.stores.postgresql import vacuum as _postgresql_vacuum
 from sessionctl.testing.case import turn, user
 
 MAKERS = {maker.name: maker for maker in CASES}

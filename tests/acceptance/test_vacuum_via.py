@@ -16,7 +16,7 @@ import pytest
 from operating import on_terminal, running, sessionctl, write_sessions
 from small_disks import disk, fill_up
 
-from sessionctl.stores._sqlite_mark import read_mark
+from sessionctl.stores.sqlite.mark import read_mark
 from sessionctl.testing.case import turn, user
 
 __all__ = ["disk"]
@@ -131,7 +131,7 @@ def test_what_was_cut_off_is_not_finished_while_somebody_is_at_it(tmp_path: Path
     copy = tmp_path / "copy.db"
     with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
         db.execute("VACUUM INTO ?", (str(copy),))
-    from sessionctl.stores._sqlite_mark import Mark
+    from sessionctl.stores.sqlite.mark import Mark
 
     with store.open("r+b") as file:
         file.write(Mark(copy, has_log=True).to_bytes())

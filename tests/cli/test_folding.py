@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessionctl.cli.folding import Layout, wrap
+from sessionctl.cli.views.folding import Layout, wrap
 from sessionctl.core.pretty import pretty_json
 from sessionctl.core.text import cell_width
 

@@ -264,7 +264,7 @@ def locked(store: Path) -> Iterator[Path]:
 def test_a_lock_of_others_ends_it_in_time_with_a_clear_message(
     locked: Path, cold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessionctl.stores._sqlite_file.BUSY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sessionctl.stores.sqlite.file.BUSY_TIMEOUT_S", 0.5)
     monkeypatch.setattr("sessionctl.core.patience.GIVE_UP_S", 1.0)
     report = moved("-s", locked, "--id", "a:0", "--into", cold / "x.db", status=1)
     assert "stayed locked by another program" in report["why"]

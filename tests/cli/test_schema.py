@@ -145,7 +145,7 @@ def test_indexes_are_printed_and_made_where_they_are_needed(request: pytest.Fixt
 
 
 def test_an_index_that_writers_cannot_wait_for_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sessionctl.stores import _sqlite_schema
+    from sessionctl.stores.sqlite import schema as _sqlite_schema
 
     store = tmp_path / "store.db"
     write_sessions(store, {f"s{number}": turn(1) for number in range(3)})

@@ -22,7 +22,7 @@ from sessionctl.core.space import (
     foreseen,
     together,
 )
-from sessionctl.stores._sqlite_vacuum import BEARABLE_S, FileFacts, propose
+from sessionctl.stores.sqlite.vacuum import BEARABLE_S, FileFacts, propose
 
 MIB = 2**20
 SHRINK = Step(task=Task.SHRINK, what="SHRINK", gain=500 * MIB)

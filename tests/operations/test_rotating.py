@@ -52,14 +52,14 @@ from sessionctl.ledger import new_run
 from sessionctl.operations import archiving, covering
 from sessionctl.operations.archiving import ArchiveKeeper
 from sessionctl.operations.covering import Covering
-from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.execute import Terms, apply_plan
 from sessionctl.operations.placing import settle_cut_off
 from sessionctl.operations.put_back import portions
-from sessionctl.operations.rotate import Rotation, plan_rotate
-from sessionctl.operations.rotating import RotationKeeper, RotationKeeping
+from sessionctl.operations.rotation.covering import RotationKeeper, RotationKeeping
+from sessionctl.operations.rotation.elsewhere import made_whole
+from sessionctl.operations.rotation.rotate import Rotation, plan_rotate
+from sessionctl.operations.rotation.targets import Targets
 from sessionctl.operations.spool import SpooledPlan
-from sessionctl.operations.targets import Targets
 from sessionctl.operations.undo import check
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
@@ -279,7 +279,7 @@ def test_a_target_that_keeps_something_else_covers_nothing(
     places: Callable[[], RotatedWorld], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is read back decides, whatever the store said of the putting."""
-    from sessionctl.stores.sqlite import Adapter
+    from sessionctl.stores.sqlite.adapter import Adapter
 
     put = Adapter.put
 
@@ -349,7 +349,7 @@ def test_windows_that_are_not_over_and_ids_without_a_group_stay(places: Callable
 
 
 def test_what_has_the_targets_session_but_other_times_is_another_session() -> None:
-    from sessionctl.operations.rotating import _is_kept
+    from sessionctl.operations.rotation.covering import _is_kept
 
     def record(updated: str) -> SessionRecord:
         return SessionRecord(id="s", version="1", stamps=Stamps(created="2026-01-01 00:00:00", updated=updated))
@@ -368,7 +368,7 @@ def test_what_has_the_targets_session_but_other_times_is_another_session() -> No
 def test_outcomes_of_single_sessions_are_told(
     places: Callable[[], RotatedWorld], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sessionctl.stores.sqlite import Adapter
+    from sessionctl.stores.sqlite.adapter import Adapter
 
     put = Adapter.put
 

@@ -60,14 +60,15 @@ def forker() -> Iterator[Forker]:
 
 def _serve() -> None:
     import sessionctl.archive.codecs
-    import sessionctl.cli.restoring
-    import sessionctl.cli.rotating
-    import sessionctl.cli.running
-    import sessionctl.cli.undoing
-    import sessionctl.stores.mysql
-    import sessionctl.stores.postgresql
-    import sessionctl.stores.sqlite  # noqa: F401
-    from sessionctl.operations import covering, put_back, rotating
+    import sessionctl.cli.flows.restoring
+    import sessionctl.cli.flows.rotating
+    import sessionctl.cli.flows.running
+    import sessionctl.cli.flows.undoing
+    import sessionctl.stores.mysql.adapter
+    import sessionctl.stores.postgresql.adapter
+    import sessionctl.stores.sqlite.adapter  # noqa: F401
+    from sessionctl.operations import covering, put_back
+    from sessionctl.operations.rotation import covering as rotating
 
     rotating._TOGETHER = _PUT_AT_ONCE
     covering._MOST_SESSIONS, covering._TOGETHER = _SESSIONS_IN_SEGMENT, _READ_AT_ONCE

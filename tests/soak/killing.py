@@ -29,9 +29,9 @@ from sessionctl.archive.places import place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.core.address import parse_address
 from sessionctl.ledger import Ledger
-from sessionctl.operations.elsewhere import made_whole
 from sessionctl.operations.put_back import portions
-from sessionctl.operations.rotating import RECEIPTS
+from sessionctl.operations.rotation.covering import RECEIPTS
+from sessionctl.operations.rotation.elsewhere import made_whole
 from sessionctl.testing.case import turn
 
 SESSIONS = 240

@@ -26,8 +26,9 @@ from sessionctl.errors import (
     StoreUnavailable,
     UsageError,
 )
-from sessionctl.stores import open_store, postgresql
+from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
+from sessionctl.stores.postgresql import adapter as postgresql
 
 HELLO = [{"role": "user", "content": "hello"}]
 LATE = [{"role": "user", "content": "late"}]

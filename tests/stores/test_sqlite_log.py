@@ -16,8 +16,9 @@ from sdk_process import SdkProcess
 from sessionctl.core.address import parse_address
 from sessionctl.core.model import Delete, Guard, Order, Outcome, Want
 from sessionctl.core.selector import Query
-from sessionctl.stores import _sqlite_log, open_store
+from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
+from sessionctl.stores.sqlite import log as _sqlite_log
 
 SESSIONS, ITEMS, ITEM = 400, 20, 1000
 BATCH = 4

@@ -14,7 +14,7 @@ from servers import postgres_execute, postgres_role
 
 from sessionctl.core.space import Task, Wish
 from sessionctl.errors import StepEnded
-from sessionctl.stores._mysql_vacuum import compressed_share
+from sessionctl.stores.mysql.vacuum import compressed_share
 from sessionctl.testing.case import turn, user
 
 MAKERS = {maker.name: maker for maker in CASES}

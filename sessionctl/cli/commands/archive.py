@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.safeguarding import Consent, consenting
 from sessionctl.cli.output import Column, Form, Output, Record
-from sessionctl.cli.safeguarding import Consent, consenting
 from sessionctl.errors import ArchiveDamaged, SessionctlError
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def show(
     from contextlib import closing
     from datetime import UTC, datetime
 
-    from sessionctl.cli.transcript_output import FORMS, Showing, part_of
-    from sessionctl.cli.transcript_output import show as print_transcript
+    from sessionctl.cli.views.transcript_output import FORMS, Showing, part_of
+    from sessionctl.cli.views.transcript_output import show as print_transcript
     from sessionctl.core.units import format_second
     from sessionctl.operations.archives import inspect_archived
 
@@ -234,7 +234,7 @@ alone and told.
 
       sessionctl archive prune 's3://bucket/prod/' --older-than 1y --yes
     """  # fmt: skip
-    from sessionctl.cli.pruning import Pruner
+    from sessionctl.cli.flows.pruning import Pruner
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     return Pruner(out, consent, older_than, allow_unknown_holds).run(directories or (), store, all_stores=all_stores)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
 from sessionctl.cli.output import Form, Output
 
 _NAMED = 20
@@ -29,12 +29,12 @@ Nothing is written. Exit status 6 where there is a difference.
 
     sessionctl compare conversations.db postgresql://app@db/agents -o name    (the differing ids, one a line)
     """  # fmt: skip
-    from sessionctl.cli.stores_in_use import settings
+    from sessionctl.cli.flows.stores_in_use import settings
     from sessionctl.core.units import count
     from sessionctl.errors import StoreMissing
-    from sessionctl.operations.compare import compare
-    from sessionctl.operations.outlook import usable
-    from sessionctl.operations.routes import routes
+    from sessionctl.operations.migration.compare import compare
+    from sessionctl.operations.migration.outlook import usable
+    from sessionctl.operations.migration.routes import routes
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON, Form.NAME))
     [here], [there] = (settings().resolve([name]) for name in (source, target))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from sessionctl.cli.context import current
-from sessionctl.cli.options import OutputOpt
+from sessionctl.cli.options.common import OutputOpt
 from sessionctl.cli.output import Column, Form, Output
 from sessionctl.config import load
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli.options import OutputOpt
+from sessionctl.cli.options.common import OutputOpt
 from sessionctl.cli.output import Form, Output
 from sessionctl.errors import UsageError
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sessionctl.cli import mending
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import bounded
 from sessionctl.cli.context import current
-from sessionctl.cli.doctor_view import classes_help
+from sessionctl.cli.flows import mending
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import bounded
+from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
-from sessionctl.cli.selecting import selecting
+from sessionctl.cli.views.doctor import classes_help
 from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
@@ -78,8 +78,8 @@ def _look(
     chosen: Selector, out: Output, store: Sequence[str] | None, *, all_stores: bool, ttl: timedelta | None,
     key: Key | None,
 ) -> int:  # fmt: skip
-    from sessionctl.cli.doctor_view import diagnosed_json, show_diagnosed, two_stores_json
-    from sessionctl.cli.stores_in_use import failed_json, finish, visit
+    from sessionctl.cli.flows.stores_in_use import failed_json, finish, visit
+    from sessionctl.cli.views.doctor import diagnosed_json, show_diagnosed, two_stores_json
     from sessionctl.operations.doctor import Places, all_findings, diagnose, grave
 
     trip = visit(store, out, all_stores=all_stores)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.filing import Redact, laid_out, redacted
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.filing import Redact, laid_out, redacted
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
 from sessionctl.export.shelf import Layout
@@ -38,7 +38,7 @@ keys and session ids stay.
 
     sessionctl export --id support:mia:42 --redact email --redact card --out - | jq .data
     """  # fmt: skip
-    from sessionctl.cli.exporting import Order, run_export
+    from sessionctl.cli.flows.exporting import Order, run_export
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     if layout.place is None and output is Form.JSON:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
 from sessionctl.cli.app import StrictCommand
 from sessionctl.cli.context import current
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Column, Form, Output, Record
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 from sessionctl.core.units import count, format_minute, format_time
 from sessionctl.errors import GuardRefused, UsageError
@@ -56,7 +56,7 @@ the sessions that are selected now. The hold is kept beside the store, for every
 
     sessionctl hold add --match 'legal:*' --reason 'litigation'
     """  # fmt: skip
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.stores_in_use import finish, visit
     from sessionctl.operations.holding import Term, foresee_holds, place
 
     if chosen.is_everything:
@@ -91,7 +91,7 @@ def list_(store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, outp
 
     sessionctl hold list -o json
     """
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.stores_in_use import finish, visit
 
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL, Form.NAME))
     trip = visit(store, out, all_stores=all_stores)
@@ -123,7 +123,7 @@ def release(
 
     sessionctl hold release hold-3f9a1c07 --reason 'complaint settled'
     """
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.stores_in_use import finish, visit
     from sessionctl.operations.holding import find
     from sessionctl.operations.holding import release as let_go
 
@@ -169,7 +169,7 @@ def _run(command: str, store: Store, reason: str | None, criteria: Sequence[str]
 
 
 def _ledger() -> Ledger:
-    from sessionctl.cli.stores_in_use import ledger_address
+    from sessionctl.cli.flows.stores_in_use import ledger_address
     from sessionctl.ledger import Ledger
 
     return Ledger.open(ledger_address())
@@ -177,7 +177,7 @@ def _ledger() -> Ledger:
 
 def _write_json(out: Output, done: Sequence[Record], *, several: bool, trip: Any, **more: Any) -> None:
     """One store's own object; of several, their objects in ``stores``."""
-    from sessionctl.cli.stores_in_use import failed_json
+    from sessionctl.cli.flows.stores_in_use import failed_json
 
     if not several and len(done) == 1:
         out.json({**done[0], **more})

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
 from sessionctl.cli.output import Form, Output
 from sessionctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from sessionctl.cli.transcript_output import Showing
+    from sessionctl.cli.views.transcript_output import Showing
     from sessionctl.core.transcript import Entry
     from sessionctl.stores.base import Store
 
@@ -50,8 +50,8 @@ position (#0 is the first), which --items goes by. Nothing is written to the sto
 
       sessionctl inspect support:mia:42 -o json | jq .verdict
     """
-    from sessionctl.cli.stores_in_use import finish, visit
-    from sessionctl.cli.transcript_output import FORMS, Showing, part_of, show
+    from sessionctl.cli.flows.stores_in_use import finish, visit
+    from sessionctl.cli.views.transcript_output import FORMS, Showing, part_of, show
     from sessionctl.operations.held import in_force
     from sessionctl.operations.inspect import inspect, locate
 

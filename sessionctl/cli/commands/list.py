@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Column, Form, Output, Record
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(
 
     sessionctl list --match 'user-42:*' --search 'refund' -o json
     """
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.stores_in_use import finish, visit
     from sessionctl.core.model import Want
     from sessionctl.operations.listing import Listing, list_sessions
 
@@ -86,13 +86,13 @@ class _Page:
 
 
 def _failed(trip: Any) -> dict[str, Any]:
-    from sessionctl.cli.stores_in_use import failed_json
+    from sessionctl.cli.flows.stores_in_use import failed_json
 
     return {"failed": failed_json(trip)} if trip.failures else {}
 
 
 def _record(listed: Listed) -> Record:
-    from sessionctl.cli.records import session_record
+    from sessionctl.cli.views.records import session_record
     from sessionctl.core.units import format_age
 
     record = session_record(listed.store, listed.ref, held=listed.held)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import limits as bounds
-from sessionctl.cli.grouping import grouped
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import limits as bounds
+from sessionctl.cli.options.grouping import grouped
+from sessionctl.cli.options.safeguarding import Consent, consenting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, consenting
 from sessionctl.core.limits import Limits
 
 COPY = "Copying"
@@ -67,7 +67,7 @@ items is left alone. A run that was cut off at any moment is run again and goes 
 
     sessionctl migrate 'tenants/*.db' postgresql://app@db/agents --id-prefix '{stem}:' --yes
     """  # fmt: skip
-    from sessionctl.cli.migrating import Errand, migrate
+    from sessionctl.cli.flows.migrating import Errand, migrate
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     errand = Errand(

@@ -6,11 +6,11 @@ from functools import partial
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import bounded
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import bounded
+from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 
@@ -41,7 +41,7 @@ in the transaction that deletes it. Ctrl-C ends after the current batch; a run c
 
     sessionctl purge --older-than 90d --exclude 'vip:*' --max-runtime 30m --yes
     """  # fmt: skip
-    from sessionctl.cli.running import Job, run_changes
+    from sessionctl.cli.flows.running import Job, run_changes
     from sessionctl.operations.purge import plan_purge
 
     safety.check_choice("purge", chosen)

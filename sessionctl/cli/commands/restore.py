@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.model import Conflict
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
@@ -65,7 +65,7 @@ What was put in is held for a while, which a run that names the session overrule
 
     sessionctl restore exported.jsonl.zst -s postgresql://app@db/agents --match 'support:*' --yes
     """  # fmt: skip
-    from sessionctl.cli.restoring import Errand, restore_archive
+    from sessionctl.cli.flows.restoring import Errand, restore_archive
 
     if on_conflict is not Conflict.REPLACE and (safety.archive or safety.no_archive):
         raise UsageError("--archive and --no-archive are about what is replaced: they go with --on-conflict replace")

@@ -6,12 +6,12 @@ from functools import partial
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import bounded
+from sessionctl.cli.flows.rotating import Wish, rotating
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import bounded
+from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.rotating import Wish, rotating
-from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 
@@ -50,10 +50,10 @@ captures, and {stem} the name of the store's file, which a fleet needs.
 
     sessionctl rotate --max-size 2GiB --into /srv/archive/old.db --yes
     """  # fmt: skip
-    from sessionctl.cli.closing import FileClosing
-    from sessionctl.cli.rotating import check, cover_of
-    from sessionctl.cli.running import Closing, Job, run_changes
-    from sessionctl.operations.rotate import plan_rotate
+    from sessionctl.cli.flows.closing import FileClosing
+    from sessionctl.cli.flows.rotating import check, cover_of
+    from sessionctl.cli.flows.running import Closing, Job, run_changes
+    from sessionctl.operations.rotation.rotate import plan_rotate
 
     if wish.is_choice:
         safety.check_idleness(chosen)
@@ -66,7 +66,7 @@ captures, and {stem} the name of the store's file, which a fleet needs.
     if wish.compression or wish.keep is not None:
         closings += (FileClosing(out, wish, consent),)
     if wish.vacuum:
-        from sessionctl.cli.vacuum_after import VacuumAfter
+        from sessionctl.cli.flows.vacuum_after import VacuumAfter
 
         closings += (VacuumAfter(out, consent),)
     job = Job(

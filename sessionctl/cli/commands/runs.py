@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
 from sessionctl.cli.output import Column, Form, Output, Record
 from sessionctl.core.units import format_minute, format_time
 from sessionctl.errors import SessionctlError
@@ -97,14 +97,14 @@ def show(
 
 
 def _ledger() -> Ledger | None:
-    from sessionctl.cli.stores_in_use import ledger_address
+    from sessionctl.cli.flows.stores_in_use import ledger_address
     from sessionctl.ledger import Ledger
 
     return Ledger.existing(ledger_address())
 
 
 def _masked(store: str | None) -> str | None:
-    from sessionctl.cli.stores_in_use import settings
+    from sessionctl.cli.flows.stores_in_use import settings
 
     return None if store is None else settings().resolve([store])[0].recorded
 

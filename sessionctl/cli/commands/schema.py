@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sessionctl.cli import options as opt
 from sessionctl.cli.app import StrictCommand
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.safeguarding import YesOpt
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import YesOpt
 from sessionctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def check(store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, outp
     Looks at the catalog alone, and writes nothing. Exit status 6 where there are errors or warnings; notes are \
 told and nothing more.
     """  # fmt: skip
-    from sessionctl.cli.doctor_view import findings_json, show_findings
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.stores_in_use import finish, visit
+    from sessionctl.cli.views.doctor import findings_json, show_findings
     from sessionctl.operations.doctor import grave
     from sessionctl.operations.schema import check as compare
 
@@ -120,8 +120,8 @@ the last activity is needed from 100,000 sessions on.
 
     sessionctl schema index --apply
     """  # fmt: skip
-    from sessionctl.cli.indexing import Indexing
-    from sessionctl.cli.stores_in_use import finish, visit
+    from sessionctl.cli.flows.indexing import Indexing
+    from sessionctl.cli.flows.stores_in_use import finish, visit
 
     if everything and not apply:
         raise UsageError("--all goes with --apply")
@@ -134,7 +134,7 @@ the last activity is needed from 100,000 sessions on.
 
 
 def _write_json(out: Output, trip: Visit, told: list[dict[str, Any]]) -> None:
-    from sessionctl.cli.stores_in_use import failed_json
+    from sessionctl.cli.flows.stores_in_use import failed_json
 
     if out.form is not Form.JSON:
         return

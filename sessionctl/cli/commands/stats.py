@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.selector import Selector
 
 
@@ -29,8 +29,8 @@ def command(
 
     sessionctl stats --older-than 90d
     """
-    from sessionctl.cli.stats_view import show_stats, stats_json
-    from sessionctl.cli.stores_in_use import failed_json, finish, visit
+    from sessionctl.cli.flows.stores_in_use import failed_json, finish, visit
+    from sessionctl.cli.views.stats import show_stats, stats_json
     from sessionctl.operations.stats import combine, measure
 
     out = Output(output, allowed=(Form.TABLE, Form.WIDE, Form.JSON, Form.JSONL))

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from sessionctl.cli.context import current
-from sessionctl.cli.options import AllStoresOpt, OutputOpt, StoreOpt
+from sessionctl.cli.options.common import AllStoresOpt, OutputOpt, StoreOpt
 from sessionctl.cli.output import Column, Form, Output, Record
 from sessionctl.config import Settings, load
 from sessionctl.errors import UsageError

@@ -6,13 +6,13 @@ from functools import partial
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import bounded
-from sessionctl.cli.condensing import Instead, condensing
-from sessionctl.cli.cutting import cutting
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import bounded
+from sessionctl.cli.options.condensing import Instead, condensing
+from sessionctl.cli.options.cutting import cutting
+from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
+from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, Safety, consenting, safeguarding
-from sessionctl.cli.selecting import selecting
 from sessionctl.core.limits import Limits
 from sessionctl.core.selector import Selector
 from sessionctl.errors import UsageError
@@ -60,8 +60,8 @@ condenses it anew.
 
     sessionctl trim --id user-17:order-help --drop-after 2026-11-23T14:00:00Z --min-idle 0
     """  # fmt: skip
-    from sessionctl.cli.running import Job, run_changes
-    from sessionctl.cli.stores_in_use import settings
+    from sessionctl.cli.flows.running import Job, run_changes
+    from sessionctl.cli.flows.stores_in_use import settings
 
     safety.check_choice("trim", chosen)
     if isinstance(wish.after, str) and len(set(chosen.named)) != 1:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.safeguarding import Consent, consenting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, consenting
 
 
 @consenting(dry_run="Say what would come back and stop.")
@@ -33,7 +33,7 @@ for a while, which a run that names the session overrules.
 
     sessionctl undo 01m84y1wah420p357pc376k --dry-run
     """  # fmt: skip
-    from sessionctl.cli.undoing import Errand, undo_run
+    from sessionctl.cli.flows.undoing import Errand, undo_run
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
     errand = Errand(run_id=run_id, store=store, consent=consent, hold_for=hold_for)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sessionctl.cli import options as opt
-from sessionctl.cli.bounding import limits as make_limits
-from sessionctl.cli.grouping import grouped
+from sessionctl.cli.options import common as opt
+from sessionctl.cli.options.bounding import limits as make_limits
+from sessionctl.cli.options.grouping import grouped
+from sessionctl.cli.options.safeguarding import Consent, consenting
 from sessionctl.cli.output import Form, Output
-from sessionctl.cli.safeguarding import Consent, consenting
 from sessionctl.core.limits import Limits
 from sessionctl.errors import UsageError
 
@@ -58,7 +58,7 @@ and whom it would block; what others cannot bear it refuses, and what is not wor
 
       sessionctl vacuum -s prod --compress --dry-run
     """  # fmt: skip
-    from sessionctl.cli.vacuuming import FORMS, Vacuuming, check
+    from sessionctl.cli.flows.vacuuming import FORMS, Vacuuming, check
     from sessionctl.core.space import Wish
 
     if compress and decompress:

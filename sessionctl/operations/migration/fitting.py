@@ -1,0 +1,115 @@
+"""Will all of some stores go into another? Found out before anything is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sessionctl.core.model import Order, Room
+from sessionctl.core.payload import read_item
+from sessionctl.core.selector import Query
+from sessionctl.operations.migration.routes import Route
+from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+from sessionctl.stores.schema import LONGEST_IDS
+
+_TOGETHER = 1000
+
+
+class Destination(Protocol):
+    """What has to be known of the target: a store tells it, or what is known of one that is not made yet."""
+
+    def room(self) -> Room: ...
+
+    def is_possible(self, session_id: str) -> bool: ...
+
+    def id_keys(self, session_ids: Sequence[str]) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """A store on tables that sessionctl would make; ``scheme`` is that of its address."""
+
+    scheme: str
+
+    def room(self) -> Room:
+        return Room(longest_id=LONGEST_IDS.get(self.scheme), takes_nul=self.scheme != "postgresql")
+
+    def is_possible(self, session_id: str) -> bool:
+        return self.scheme == "sqlite" or _is_utf8(session_id)
+
+    def id_keys(self, session_ids: Sequence[str]) -> Sequence[Any]:
+        return session_ids
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A session that has no place in the target as it is, and why."""
+
+    session_id: str
+    why: str
+
+
+def misfits(ways: Sequence[Route], target: Destination) -> Iterator[Misfit]:
+    """The sessions of the sources that ``target`` cannot hold, or would take for others of them; one pass each.
+
+    A session that would get another id, and is encrypted by its id, is one of them too.
+    """
+    room = target.room()
+    seen: dict[int, str] = {}
+    for route in ways:
+        with open_store(route.source) as source:
+            for ids in _ids(source):
+                yield from _ids_that_do_not_fit(route, ids, target, room, seen)
+                if route.prefix:
+                    yield from _bound_to_their_ids(source, ids)
+            if room != Room(longest_id=room.longest_id):
+                yield from (Misfit(session_id, why) for session_id, why in source.outsized(room))
+
+
+def _ids(source: Store) -> Iterator[list[str]]:
+    some: list[str] = []
+    for ref in source.sessions(Query(), order=Order.PHYSICAL):
+        some.append(ref.id)
+        if len(some) == _TOGETHER:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _ids_that_do_not_fit(
+    route: Route, ids: Sequence[str], target: Destination, room: Room, seen: dict[int, str]
+) -> Iterator[Misfit]:
+    """``seen``: an id by the hash of what the target tells ids apart by."""
+    possible = []
+    for session_id in ids:
+        there = route.id_there(session_id)
+        if not target.is_possible(there):
+            yield Misfit(session_id, "its id has characters that cannot be stored there")
+        elif room.longest_id is not None and len(there) > room.longest_id:
+            yield Misfit(session_id, f"its id is longer than {room.longest_id:,} characters")
+        else:
+            possible.append(session_id)
+    named = [route.id_there(session_id) for session_id in possible]
+    for session_id, there, key in zip(possible, named, target.id_keys(named), strict=True):
+        other = seen.setdefault(hash(key), there)
+        if other is not there:
+            is_same = other == there
+            said = "another source has the same id" if is_same else f"the target takes its id for that of {other!r}"
+            yield Misfit(session_id, said)
+
+
+def _bound_to_their_ids(source: Store, ids: Sequence[str]) -> Iterator[Misfit]:
+    found = {session_id for session_id, item in source.find(ids, "__enc__") if read_item(item.text).type == "encrypted"}
+    for session_id in sorted(found):
+        yield Misfit(session_id, "it is encrypted by its id, which must not change")

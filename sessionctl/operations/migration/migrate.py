@@ -1,0 +1,171 @@
+"""Copy stores into another one, and catch up with what changed in them meanwhile.
+
+A pass goes through the sources as they lie; each session that is not in the record as it is now is read whole and
+put into the target, if nothing is there under its id. What is there already counts as such where it has the same
+items, or was only appended to since. What the migration itself put and nobody touched since, while it changed or
+went away in its source, is deleted by a plan like any other, and put anew. All else that is there is left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from sessionctl.core.limits import Limits
+from sessionctl.core.model import Order, SessionRef, Want
+from sessionctl.core.plan import Totals
+from sessionctl.core.report import Stopped
+from sessionctl.core.selector import Query
+from sessionctl.operations.migration.copying import ITEMS, SESSIONS, Copied, Crew
+from sessionctl.operations.migration.record import Entry, MigrationRecord
+from sessionctl.operations.migration.routes import Route
+from sessionctl.operations.put_back import Case, Tally
+from sessionctl.operations.stop import Stop
+from sessionctl.stores import open_store
+
+
+@dataclass(slots=True)
+class PassTally:
+    """What one pass came to: ``tally`` of those it looked at, and how many were in place by the record.
+
+    ``stale``: those to be put anew, as they are in the target; ``gone`` those that their source has no more.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    in_place: int = 0
+    stale: list[Entry] = field(default_factory=list)
+    gone: list[Entry] = field(default_factory=list)
+    stopped: Stopped = Stopped.DONE
+
+    @property
+    def is_clean(self) -> bool:
+        """Did it find nothing that had changed since the pass before?"""
+        return not (self.tally.restored.sessions or self.stale or self.gone) and self.stopped is Stopped.DONE
+
+
+@dataclass(slots=True, kw_only=True)
+class Migration:
+    """A migration at work.
+
+    ``observe`` is told what was copied so far; ``bare``: the tables have no index yet; ``left_out`` are sessions
+    of the sources that have no place in the target.
+    """
+
+    routes: Sequence[Route]
+    record: MigrationRecord
+    limits: Limits
+    stop: Stop
+    jobs: int = 1
+    bare: bool = False
+    left_out: frozenset[str] = frozenset()
+    observe: Callable[[Totals], None] = lambda _: None
+    began: float = field(default_factory=time.monotonic)
+    copied: Totals = field(default_factory=Totals)
+
+    def one_pass(self) -> PassTally:
+        """Look at every session of the sources, and copy what is not in place."""
+        found = PassTally()
+        listed: set[int] = set()
+        with open_store(self.routes[0].target) as target:
+            there = {hash(ref.id) for ref in target.sessions(Query(), order=Order.PHYSICAL)}
+        for route in self.routes:
+            self._route(route, found, listed, there)
+            if found.stopped is not Stopped.DONE:
+                return found
+        found.gone = self._gone(listed)
+        return found
+
+    def _crew(self, route: Route, stop: Stop) -> Crew:
+        return Crew(route, self.record, jobs=self.jobs, bare=self.bare, stop=stop)
+
+    def _gone(self, listed: set[int]) -> list[Entry]:
+        """What was put and is in its source no more; a source that is away itself, as a fleet's file, tells nothing."""
+        here = {route.source.recorded for route in self.routes}
+        return [entry for entry in self.record.entries() if entry.source in here and hash(entry.id) not in listed]
+
+    def again(self, entries: Sequence[Entry]) -> PassTally:
+        """Copy just these, which are not in the target any more: all of them, even where the run is to stop."""
+        found = PassTally()
+        for route in self.routes:
+            here = [route.id_here(entry.id) for entry in entries if entry.source == route.source.recorded]
+            ids = [each for each in here if each is not None]
+            with self._crew(route, Stop()) as crew:
+                for start in range(0, len(ids), SESSIONS):
+                    crew.take(ids[start : start + SESSIONS], partial(self._count, found))
+                crew.finish(partial(self._count, found))
+        return found
+
+    def _route(self, route: Route, found: PassTally, listed: set[int], present: set[int]) -> None:
+        """``listed`` gets the sessions of the source, by the hashes of their ids in the target; ``present`` are its."""
+        with open_store(route.source) as source, self._crew(route, self.stop) as crew:
+            for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION), self.limits):
+                there = [route.id_there(ref.id) for ref in refs]
+                listed.update(map(hash, there))
+                put = self.record.find(there)
+                known = {name: entry for name, entry in put.items() if hash(name) in present}
+                wanted = [
+                    ref.id
+                    for ref, name in zip(refs, there, strict=True)
+                    if (name not in known or known[name].version != ref.version) and ref.id not in self.left_out
+                ]
+                found.in_place += len(refs) - len(wanted)
+                if wanted and not self._collect(crew, wanted, found):
+                    break
+            crew.finish(partial(self._count, found))
+
+    def _collect(self, crew: Crew, ids: Sequence[str], found: PassTally) -> bool:
+        """Hand ``ids`` to the crew and count what it has done; False where the run must end."""
+        if ended := self._must_end():
+            found.stopped = ended
+            return False
+        crew.take(ids, partial(self._count, found))
+        self._pace()
+        return True
+
+    def _count(self, found: PassTally, became: Copied) -> None:
+        for case, entry in became:
+            totals = Totals(sessions=1, items=entry.items, bytes=entry.bytes)
+            if case is Case.STALE:
+                found.stale.append(entry)
+            else:
+                found.tally.add(entry.id, case, totals)
+            if case is Case.BACK:
+                self.copied += totals
+        self.record.note(entry for case, entry in became if case in (Case.BACK, Case.ALREADY))
+        self.observe(self.copied)
+
+    def _must_end(self) -> Stopped | None:
+        if self.stop:
+            return Stopped.SIGNAL
+        limits, runtime = self.limits, self.limits.max_runtime
+        if runtime is not None and time.monotonic() - self.began >= runtime.total_seconds():
+            return Stopped.LIMIT
+        if limits.max_sessions is not None and self.copied.sessions >= limits.max_sessions:
+            return Stopped.LIMIT
+        return None
+
+    def _pace(self) -> None:
+        """Leave the stores to others for as long as the rate asks for."""
+        if self.limits.rate is None:
+            return
+        until = self.began + self.copied.sessions / self.limits.rate
+        while not self._must_end() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+
+
+def _batches(refs: Iterable[SessionRef], limits: Limits) -> Iterator[list[SessionRef]]:
+    """Portions for one transaction, as far as numbers of items tell; of a second's work where there is a rate."""
+    rate = None if limits.rate is None else max(1, round(limits.rate))
+    most = min(n for n in (SESSIONS, limits.batch_size, limits.max_sessions, rate) if n is not None)
+    some: list[SessionRef] = []
+    items = 0
+    for ref in refs:
+        some.append(ref)
+        items += ref.items or 0
+        if len(some) >= most or items >= ITEMS:
+            yield some
+            some, items = [], 0
+    if some:
+        yield some

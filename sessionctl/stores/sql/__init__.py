@@ -1,0 +1,1 @@
+"""What stores behind SQLAlchemy Core share: statements that a dialect completes."""

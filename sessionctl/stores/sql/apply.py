@@ -1,0 +1,390 @@
+"""Changing stores behind SQLAlchemy Core: one transaction that locks, looks again, and deletes.
+
+The SDK's appends take the session's row first: since 0.23.1 with ``FOR UPDATE``, before that through
+the shared lock of the foreign key. So whoever holds a lock on that row is at work on the session, and
+while this transaction holds it, an append waits and then starts the session anew.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
+from sqlalchemy.exc import DBAPIError
+
+from sessionctl.core.model import Change, Delete, Guard, Outcome, Rewrite
+from sessionctl.errors import SessionctlError, StoreUnavailable
+from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
+from sessionctl.stores.recheck import first_only
+from sessionctl.stores.sql.rewrite import Refused, SqlRewriter
+from sessionctl.stores.sql.values import EPOCH, chunked, version_of
+
+_KEYS = 1000
+_NO_ITEMS = (0, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as the driver takes it, and the values in it that are the same at each execution."""
+
+    text: str
+    constants: Mapping[str, Any]
+
+    def run(self, connection: Connection, **values: Any) -> CursorResult[Any]:
+        return connection.exec_driver_sql(self.text, {**self.constants, **values})
+
+
+class SqlStore(SqlRewriter):
+    """A whole store behind SQLAlchemy."""
+
+    _last_turn = 0
+    _compares_exactly = True
+    """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
+
+    @abstractmethod
+    def _is_given(self, column: Any) -> Any:
+        """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
+
+    def _given(self, values: Sequence[Any]) -> Any:
+        """Ids or keys as the driver takes them for ``_is_given`` and ``_is_given_key``."""
+        return values
+
+    @abstractmethod
+    def _clock(self) -> Any:
+        """The server's clock this very moment, in whole microseconds of the Unix epoch."""
+
+    def _turn(self) -> Any:
+        """A number that each transaction that writes moves by one, wherever on the server; NULL where there is none."""
+        return null()
+
+    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
+        statement = self._waiting_lock if wait else self._passing_lock
+        return statement.run(connection, ids=self._given(ids)).all()
+
+    @abstractmethod
+    def _is_given_key(self) -> Any:
+        """The item has one of the keys that come with the execution as ``keys``."""
+
+    def _deleting(self) -> ClauseElement:
+        """Delete the sessions given (which are locked) and what cascades from them; lock no others.
+
+        How many they are comes with the execution too, as ``count``.
+        """
+        return delete(self._sessions).where(self._is_given(self._sessions.c.session_id))
+
+    def _deleting_items(self) -> ClauseElement:
+        """Delete the items with the keys given, ``count`` of them, and lock no others."""
+        return delete(self._messages).where(self._is_given_key())
+
+    def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
+        self._refuse_if_frozen()
+        if not changes:
+            return ()
+        try:
+            try:
+                return self._attempt(changes, guard, one_by_one=False)
+            except Refused:
+                return self._attempt(changes, guard, one_by_one=True)
+        except (DBAPIError, OSError) as error:
+            raise self._failed(error, changes) from error
+
+    @cached_property
+    def _lost(self) -> dict[str, bool]:
+        """Sessions that a connection which broke may hold still; True where its COMMIT was on the way."""
+        return {}
+
+    def _failed(self, error: Exception, changes: Sequence[Change]) -> SessionctlError:
+        in_doubt = sum(self._lost.get(session_id, False) for session_id in {c.session_id for c in changes})
+        if not in_doubt:
+            return self._translate(error)
+        return StoreUnavailable(
+            f"the connection to {self.address} was lost while committing: "
+            f"up to {in_doubt} sessions of the batch may have been changed",
+            hint="run the same command again: what is gone is gone, and nothing is removed twice",
+        )
+
+    def _attempt(self, changes: Sequence[Change], guard: Guard, *, one_by_one: bool) -> list[Outcome]:
+        """One transaction. What a lost connection of ours may still hold is waited for, not passed over."""
+        firsts = {change.session_id: change for change in reversed(changes)}
+        ids = self._storable(sorted(firsts))
+        due = self._recent.due()
+        with self._connected(ids) as connection:
+            connection.execution_options(**self._changes_with)
+            self._begin_change(connection)
+            given_back = self._give_back(connection, due)
+            outcomes = self._look_again(connection, firsts, ids, guard)
+            checked = time.monotonic()
+            allowed = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
+            doomed = [change.session_id for change in allowed if isinstance(change, Delete)]
+            if one_by_one:
+                outcomes |= dict.fromkeys(self._delete_singly(connection, doomed), Outcome.FAILED)
+            elif doomed:
+                self._delete_together(connection, doomed)
+            rewrites = [change for change in allowed if isinstance(change, Rewrite)]
+            outcomes |= self._rewrite(connection, rewrites, one_by_one=one_by_one)
+            made_before = [session_id for session_id in ids if self._was_made(connection, firsts[session_id], outcomes)]
+            self._commit(connection, [change.session_id for change in allowed])
+            self.spent.delete += time.monotonic() - checked
+        for session_id in ids:
+            self._lost.pop(session_id, None)
+        self._recent.looked_at(due, given_back)
+        outcomes |= dict.fromkeys(made_before, Outcome.DONE)
+        if not self._layout.cascades:
+            done = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
+            self._recent.add([change.session_id for change in done if isinstance(change, Delete)])
+        return first_only(changes, [outcomes[change.session_id] for change in changes])
+
+    def _was_made(self, connection: Connection, change: Change, outcomes: Mapping[str, Outcome]) -> bool:
+        """Was it this change that made the session what it is, by a COMMIT of ours whose answer was lost?"""
+        if not self._lost.get(change.session_id):
+            return False
+        if isinstance(change, Rewrite):
+            return outcomes[change.session_id] is Outcome.CHANGED and self._is_made(connection, change)
+        return outcomes[change.session_id] is Outcome.MISSING
+
+    # --- rows for items that an append left without one -----------------------------------------
+
+    @cached_property
+    def _recent(self) -> RecentlyDeleted:
+        return RecentlyDeleted()
+
+    def settle(self) -> int:
+        if due := self._recent.due(everything=True):
+            self.spent.tidy += self._recent.wait()
+            with self._translated(), self._connected(()) as connection:
+                connection.execution_options(**self._changes_with)
+                self._begin_change(connection)
+                given_back = self._give_back(connection, due)
+                connection.commit()
+            self._recent.looked_at(due, given_back)
+        return self._recent.given_back
+
+    def _give_back(self, connection: Connection, due: Sequence[Deleted]) -> int:
+        """Insert the rows that are missing; how many that were. Nobody waits for what is not there."""
+        found = 0
+        for some in chunked(ids_of(due), _KEYS):
+            missing = self._rowless.run(connection, ids=self._given(some)).scalars().all()
+            if missing:
+                found += self._restoring.run(connection, ids=self._given(missing)).rowcount
+        return found
+
+    def _of_rowless(self, *columns: Any) -> Select[Any]:
+        """``columns`` of the items that have no session's row, for each of the ids given."""
+        m = self._messages.c
+        owned = exists(select(1).select_from(self._sessions).where(self._owns()).correlate(self._messages))
+        return select(m.session_id, *columns).where(self._is_given(m.session_id), ~owned).group_by(m.session_id)
+
+    @cached_property
+    def _rowless(self) -> Prepared:
+        return self._prepared(self._of_rowless())
+
+    @cached_property
+    def _restoring(self) -> Prepared:
+        """With the stamps that the SDK would have written; where a writer was faster, its row stays."""
+        created = self._messages.c.created_at
+        rows = self._of_rowless(func.min(created), func.max(created))
+        return self._prepared(self._inserting(rows, ["session_id", "created_at", "updated_at"]))
+
+    @abstractmethod
+    def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
+        """Insert ``rows`` into the sessions table, but for those that are there by then."""
+
+    def _storable(self, ids: list[str]) -> list[str]:
+        # Nearly always all of them; asked for all at once, that costs nothing.
+        return ids if self._is_storable("".join(ids)) else [s for s in ids if self._is_storable(s)]
+
+    @contextmanager
+    def _connected(self, ids: Sequence[str]) -> Iterator[Connection]:
+        """A connection that is not used again once it broke, nor are the idle ones to the same server."""
+        with self._engine.connect() as connection:
+            try:
+                yield connection
+            except DBAPIError as error:
+                if isinstance(self._translate(error), StoreUnavailable):
+                    connection.invalidate(error)
+                    self._engine.dispose()
+                    self._lost.update({s: self._lost.get(s, False) for s in ids})
+                raise
+
+    def _commit(self, connection: Connection, doomed: Sequence[str]) -> None:
+        try:
+            connection.commit()
+        except DBAPIError as error:
+            if isinstance(self._translate(error), StoreUnavailable):  # else the server said that it rolled back
+                self._lost.update(dict.fromkeys(doomed, True))
+            raise
+
+    def _look_again(
+        self, connection: Connection, changes: Mapping[str, Change], ids: Sequence[str], guard: Guard
+    ) -> dict[str, Outcome]:
+        """What is to become of each session: DONE for those that are locked here and still as planned."""
+        started = time.monotonic()
+        locked = {row[0]: row for row in self._locked(connection, ids)}
+        # A statement of its own, after the locks: it sees what was committed while they were waited for.
+        items = self._counted(connection, [changes[session_id] for session_id in locked if session_id in changes])
+        others = [session_id for session_id in ids if session_id not in locked]
+        there = set(self._existing.run(connection, ids=self._given(others)).scalars()) if others else set()
+        clock, turn = tuple(self._moment.run(connection).one())
+        cutoff = clock - guard.min_idle // timedelta(microseconds=1)
+        outcomes = {}
+        for change in changes.values():
+            session = locked.get(change.session_id)
+            if session is None:
+                outcomes[change.session_id] = Outcome.ACTIVE if change.session_id in there else Outcome.MISSING
+            else:
+                outcomes[change.session_id] = _judge(change, session, items.get(session[0], _NO_ITEMS), cutoff)
+        self._meet(turn)
+        if locked:
+            now = EPOCH + timedelta(microseconds=clock)
+            outcomes |= dict.fromkeys(self._held_among(connection, list(locked), guard.named, now), Outcome.HELD)
+        self.spent.check += time.monotonic() - started
+        return outcomes
+
+    def _counted(self, connection: Connection, changes: Sequence[Change]) -> dict[str, Sequence[Any]]:
+        """Of each session: items, newest key, newest item, the first two where its version is asked for."""
+        exactly = [change.session_id for change in changes if change.version is not None]
+        others = [change.session_id for change in changes if change.version is None]
+        found: dict[str, Sequence[Any]] = {}
+        if exactly:
+            found |= {row[0]: row[1:] for row in self._counting.run(connection, ids=self._given(exactly))}
+        if others:
+            newest = self._newest_items.run(connection, ids=self._given(others))
+            found |= {session_id: (0, None, at) for session_id, at in map(tuple, newest)}
+        return found
+
+    def _meet(self, turn: int | None) -> None:
+        """Others are at work where our last transaction was not the one just before this one."""
+        self.spent.met += turn is None or turn != self._last_turn + 1
+        self._last_turn = turn or 0
+
+    def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[Any]:
+        lost = [session_id for session_id in ids if session_id in self._lost]
+        if lost:
+            started = time.monotonic()
+            yield from self._lock(connection, lost, wait=True)
+            self.spent.wait += time.monotonic() - started
+        others = [session_id for session_id in ids if session_id not in self._lost] if lost else ids
+        if others:
+            yield from self._lock(connection, others, wait=False)
+
+    # --- statements, built and compiled once: that would take longer than a small batch ----------
+
+    def _prepared(self, statement: ClauseElement) -> Prepared:
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), compiled.params)
+
+    def _locking(self) -> Select[Any]:
+        """The sessions given, by the index on their ids, whatever share of the table they are."""
+        s = self._sessions.c
+        updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
+        return select(s.session_id, updated, self._edition()).where(self._is_given(s.session_id))
+
+    @cached_property
+    def _moment(self) -> Prepared:
+        return self._prepared(select(self._clock(), self._turn()))
+
+    @cached_property
+    def _passing_lock(self) -> Prepared:
+        return self._prepared(self._locking().with_for_update(skip_locked=True))
+
+    @cached_property
+    def _waiting_lock(self) -> Prepared:
+        return self._prepared(self._locking().with_for_update())
+
+    @cached_property
+    def _counting(self) -> Prepared:
+        """Of each session given that has items: id, items, largest key, newest item (in microseconds)."""
+        s, m = self._sessions.c, self._messages.c
+        sums = [func.count(), self._largest_key(), self._microseconds(self._newest(m.created_at))]
+        if self._compares_exactly:  # nearly twice as fast as through the sessions
+            counting = select(m.session_id, *sums).where(self._is_given(m.session_id)).group_by(m.session_id)
+        else:
+            joined = self._sessions.join(self._messages, self._owns())
+            counting = select(s.session_id, *sums).select_from(joined).where(self._is_given(s.session_id))
+            counting = counting.group_by(s.session_id)
+        return self._prepared(self._current(counting))
+
+    @cached_property
+    def _newest_items(self) -> Prepared:
+        """Of each session given: id, newest item (in microseconds) or NULL."""
+        s, created = self._sessions.c, self._messages.c.created_at
+        newest = select(self._microseconds(self._instant(created, created.info["facts"].clock)))
+        newest = newest.select_from(self._messages).where(self._owns()).order_by(created.desc()).limit(1)
+        looking = select(s.session_id, newest.correlate(self._sessions).scalar_subquery())
+        return self._prepared(self._current(looking.where(self._is_given(s.session_id))))
+
+    @cached_property
+    def _existing(self) -> Prepared:
+        s = self._sessions.c
+        return self._prepared(select(s.session_id).where(self._is_given(s.session_id)))
+
+    @cached_property
+    def _keys_of(self) -> Prepared:
+        """The keys of the items of the sessions given."""
+        joined = self._sessions.join(self._messages, self._owns())
+        keys = select(self._messages.c.id).select_from(joined)
+        return self._prepared(keys.where(self._is_given(self._sessions.c.session_id)))
+
+    @cached_property
+    def _deletion(self) -> Prepared:
+        return self._prepared(self._deleting())
+
+    @cached_property
+    def _deletion_of_items(self) -> Prepared:
+        return self._prepared(self._deleting_items())
+
+    @cached_property
+    def _remaining_items(self) -> Prepared:
+        return self._prepared(select(self._messages.c.id).where(self._is_given_key()))
+
+    # --- deleting -----------------------------------------------------------------------------
+
+    def _delete_together(self, connection: Connection, ids: Sequence[str]) -> None:
+        with self._refusals():
+            self._delete(connection, ids)
+
+    def _delete_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
+        """Each in a savepoint; returns those that were refused."""
+        refused = []
+        for session_id in ids:
+            savepoint = connection.begin_nested()
+            try:
+                with self._refusals():
+                    self._delete(connection, [session_id])
+                savepoint.commit()
+            except Refused:
+                savepoint.rollback()
+                refused.append(session_id)
+        return refused
+
+    def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Raises Refused where a policy or a trigger quietly kept a session."""
+        if not self._layout.cascades:
+            # By key, so that an item which commits just now is never among them.
+            self._delete_items(connection, self._keys_of.run(connection, ids=self._given(ids)).scalars().all())
+        if self._deletion.run(connection, ids=self._given(ids), count=len(ids)).rowcount != len(ids):
+            raise Refused
+
+    def _delete_items(self, connection: Connection, keys: Sequence[int]) -> None:
+        for some in chunked(keys, _KEYS):
+            given = self._given(some)
+            deleted = self._deletion_of_items.run(connection, keys=given, count=len(some)).rowcount
+            if deleted != len(some) and self._remaining_items.run(connection, keys=given).first():
+                raise Refused  # and not merely popped by the SDK meanwhile
+
+
+def _judge(change: Change, session: Any, items: Sequence[Any], cutoff: int) -> Outcome:
+    """``session`` as ``_lock`` has it, ``items`` as ``_counting``; life after ``cutoff`` is recent."""
+    _, updated, edition = session
+    count, newest_key, newest = items
+    if change.version not in (None, version_of(updated, edition, newest_key, count)):
+        return Outcome.CHANGED
+    latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
+    return Outcome.ACTIVE if latest > cutoff else Outcome.DONE

@@ -1,0 +1,129 @@
+"""Reading items out of stores behind SQLAlchemy Core: one session's, those that hold a text, a sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, String, bindparam, func, literal, literal_column, select
+
+from sessionctl.core.model import Ends, Item, Volume
+from sessionctl.stores.sql.dialect import Condition, Expression
+from sessionctl.stores.sql.store import SqlReader
+from sessionctl.stores.sql.values import chunked
+
+_LOOKED_INTO = 1000
+"""Session ids of a search that go to the server together."""
+_ENDS_TOGETHER, _ENDS_OF = 5000, 50
+"""Items, and sessions, whose ends are asked for in one statement."""
+_SPOTS = 200
+"""Places from which a sample is taken."""
+
+
+class SqlItemReader(SqlReader):
+    """A reader that yields items too."""
+
+    def _exactly(self, session_id: Expression) -> list[Condition]:  # noqa: ARG002  (engines that need it use it)
+        """What an item must fulfil beyond an equal session id where that finds lookalikes."""
+        return []
+
+    def _owner(self) -> Expression:
+        """The id of the session whose item it is."""
+        return self._messages.c.session_id.expression
+
+    def _item_columns(self) -> list[Expression]:
+        m = self._messages.c
+        created = self._instant(m.created_at, m.created_at.info["facts"].clock)
+        return [m.id.label("key"), created.label("created"), m.message_data.label("text")]
+
+    def _item(self, row: Any) -> Item:
+        return Item(key=row.key, text=row.text, created_at=self._time(row.created))
+
+    def items(self, session_id: str, *, last: int | None = None) -> Iterator[Item]:
+        if not self._is_storable(session_id) or (last is not None and last <= 0):
+            return
+        m = self._messages.c
+        of_session: Select[Any] = select(*self._item_columns(), m.created_at.label("stored")).where(
+            m.session_id == session_id, *self._exactly(literal(session_id))
+        )
+        if last is None:
+            statement = of_session.order_by(m.created_at, m.id)
+        else:
+            newest = of_session.order_by(m.created_at.desc(), m.id.desc()).limit(last).subquery()
+            statement = select(newest).order_by(newest.c.stored, newest.c.key)
+        yield from map(self._item, self._stream(statement, most=last))
+
+    def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
+        both = ((first, False), (last, True))
+        asked = [self._looking_at(count, newest=newest) for count, newest in both if count > 0]
+        most = max(1, min(_ENDS_OF, _ENDS_TOGETHER // max(1, first + last)))
+        for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), most):
+            # One SELECT for each, put together as text: compiling them would take longer than they do.
+            parts = [f"({text})".replace("%(b_", f"%(b{place}_") for text, _ in asked for place in range(len(ids))]
+            values = {name: value for _, constants in asked for name, value in constants.items()}
+            values |= {f"b{place}_session": session_id for place, session_id in enumerate(ids)}
+            values |= {f"b{place}_place": place for place in range(len(ids))}
+            heads: list[list[Any]] = [[] for _ in ids]
+            tails: list[list[Any]] = [[] for _ in ids]
+            with self._reading() as connection:
+                for row in connection.exec_driver_sql(" UNION ALL ".join(parts), values) if parts else ():
+                    (tails if row.newest else heads)[row.place].append(row)
+            for place, session_id in enumerate(ids):
+                if tails[place]:
+                    yield Ends(session_id, self._in_order(heads[place]), self._in_order(tails[place]))
+
+    def _in_order(self, rows: list[Any]) -> list[Item]:
+        rows.sort(key=lambda row: (row.stored is not None, row.stored, row.key))
+        return [self._item(row) for row in rows]
+
+    def _looking_at(self, count: int, *, newest: bool) -> tuple[str, Mapping[str, Any]]:
+        """So many items of one session from one of its ends, in any order: a short walk on the index. Its constants."""
+        m = self._messages.c
+        place: Expression = bindparam("b_place")
+        session = bindparam("b_session", type_=String)
+        order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
+        end: list[Expression] = [place.label("place"), literal_column(str(int(newest))).label("newest")]
+        found = select(*end, *self._item_columns(), m.created_at.label("stored"))
+        found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
+        compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
+        return str(compiled), compiled.params
+
+    def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
+        m = self._messages.c
+        for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), _LOOKED_INTO):
+            asked = set(ids)
+            statement = select(self._owner().label("owner"), *self._item_columns()).where(
+                self._is_any(m.session_id, ids)
+            )
+            if needle:
+                statement = statement.where(self._contains(m.message_data, needle))
+            yield from ((row.owner, self._item(row)) for row in self._stream(statement) if row.owner in asked)
+
+    def sample(self, count: int) -> Iterator[Item]:
+        m = self._messages.c
+        some = select(m.id).limit(count + 1).subquery()
+        if count <= 0:
+            return
+        if self._fetch(select(func.count()).select_from(some))[0][0] <= count:
+            yield from map(self._item, self._stream(select(*self._item_columns())))
+            return
+        low, high = self._fetch(select(func.min(m.id), func.max(m.id)))[0]
+        yield from self._sample_between(int(low), int(high) + 1, count)
+
+    def _sample_between(self, low: int, high: int, count: int) -> Iterator[Item]:
+        """Runs of neighbours from places spread over the keys; a place in a gap is made up for by the next."""
+        key, taken = self._messages.c.id, 0
+        for spot in range(_SPOTS):
+            begin, end = (low + (high - low) * n // _SPOTS for n in (spot, spot + 1))
+            due = count * (spot + 1) // _SPOTS - taken
+            start = random.randint(begin, max(begin, end - due))  # noqa: S311
+            run = select(*self._item_columns()).where(key >= start, key < end).order_by(key).limit(due)
+            for row in self._fetch(run) if due > 0 else ():
+                taken += 1
+                yield self._item(row)
+
+    def volume(self) -> Volume:
+        size = func.sum(self._octets(self._messages.c.message_data))
+        items, octets = self._fetch(select(func.count(), size).select_from(self._messages))[0]
+        return Volume(items=int(items), bytes=int(octets or 0))

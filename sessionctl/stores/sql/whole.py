@@ -1,0 +1,163 @@
+"""Whole sessions out of stores behind SQLAlchemy Core, as they are stored."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, ClassVar
+
+from sqlalchemy import Column, Connection, Select, func, literal, null, select
+
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, stored_item
+from sessionctl.core.units import format_time
+from sessionctl.stores.sql.dialect import Expression
+from sessionctl.stores.sql.holds import SqlHoldStore
+from sessionctl.stores.sql.layout import Clock
+from sessionctl.stores.sql.values import chunked, microseconds, version_of
+
+_TOGETHER = 200
+"""Sessions of one snapshot."""
+_FETCHED_BYTES = 2**20
+"""Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
+
+
+_STAMP_AND_KEY = itemgetter(2, 1)
+"""Of the columns of a whole item."""
+
+
+class SqlWholeStore(SqlHoldStore):
+    """A reader that yields whole sessions."""
+
+    _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ"}
+    """SQLAlchemy's execution options of a transaction that sees one instant."""
+
+    @abstractmethod
+    def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
+        """True for exactly these ids, no lookalikes."""
+
+    @abstractmethod
+    def _stamp_text(self, value: Expression, clock: Clock) -> Expression:
+        """A stamp as text, ``YYYY-MM-DD HH:MM:SS.ffffff``: a local time as it stands, an instant in UTC."""
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        for ids in chunked(filter(self._is_storable, session_ids), _TOGETHER):
+            with self._translated(), self._engine.connect() as connection:
+                connection.execution_options(**self._snapshots_with)
+                yield from self._whole_of(connection, ids)
+                connection.rollback()
+
+    def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
+        s = self._sessions.c
+        columns = [*self._session_columns(), *self._stamps(s.created_at, "c"), *self._stamps(s.updated_at, "u")]
+        found = connection.execute(select(*columns).where(self._is_exactly_any(s.session_id, ids))).all()
+        if not found:
+            return
+        sizes = {row.owner: row for row in connection.execute(self._sizes_of(ids))}
+        group: list[Any] = []
+        weight = 0
+        for row in found:
+            group.append(row)
+            weight += _weight(sizes, row.id)
+            if weight > _FETCHED_BYTES:
+                yield from self._fetched_whole(connection, group, sizes)
+                group, weight = [], 0
+        yield from self._fetched_whole(connection, group, sizes)
+
+    def _fetched_whole(
+        self, connection: Connection, rows: Sequence[Any], sizes: Mapping[str, Any]
+    ) -> Iterator[WholeSession]:
+        """These sessions with their items; the last one may be large and is streamed if it is."""
+        if not rows:
+            return
+        *small, last = rows
+        if _weight(sizes, last.id) <= _FETCHED_BYTES:
+            small.append(last)
+        items = self._items_of(connection, [row.id for row in small])
+        for row in rows:
+            session = self._record(row, sizes.get(row.id))
+            mine = items.get(row.id)
+            yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
+
+    def _sizes_of(self, ids: Sequence[str]) -> Select[Any]:
+        """Of the sessions of these ids that have items: how many, their octets and the newest key.
+
+        Without the sessions' own rows: a join with them makes the server read all items of all sessions.
+        """
+        m, owner = self._messages.c, self._owner().label("owner")
+        sums = (func.count().label("items"), func.sum(self._octets(m.message_data)).label("bytes"))
+        newest = self._largest_key().label("newest_key")
+        return select(owner, *sums, newest).where(self._is_any(m.session_id, ids)).group_by(owner)
+
+    def _items_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredItem]]:
+        """The items of these sessions, but for those whose order only the server can tell.
+
+        They are sorted here: the server would sort them with their texts, on its disk as often as not.
+        """
+        found: dict[str, list[Any]] = {session_id: [] for session_id in ids}
+        if not found:
+            return {}
+        m = self._messages.c
+        several = select(*self._whole_columns()).where(self._is_any(m.session_id, list(found)))
+        result = connection.execute(several)
+        for row in result.cursor.fetchall():  # the driver's own rows: there is nothing in them to convert
+            if row[0] in found:
+                found[row[0]].append(row)
+        result.close()
+        return {owner: self._sorted(rows) for owner, rows in found.items() if _sorts_as_text(rows)}
+
+    def _sorted(self, rows: list[Any]) -> list[StoredItem]:
+        rows.sort(key=_STAMP_AND_KEY)
+        found, said, known = [], None, None
+        for _, key, stamp, at, data in rows:
+            if at != said:  # the items of a batch share their stamp
+                said, known = at, format_time(self._time(at))
+            found.append(stored_item((key, stamp, known, data)))
+        return found
+
+    def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
+        m = self._messages.c
+        statement: Select[Any] = select(*self._whole_columns()).where(
+            m.session_id == session_id, *self._exactly(literal(session_id))
+        )
+        streamed = connection.execution_options(stream_results=True, yield_per=100)
+        for row in streamed.execute(statement.order_by(m.created_at, m.id)):
+            yield from self._sorted([row])
+
+    def _whole_columns(self) -> list[Expression]:
+        """Owner, key, stamp, instant and text of an item."""
+        m = self._messages.c
+        return [self._owner().label("owner"), m.id.label("key"), *self._stamps(m.created_at, "c"), m.message_data]
+
+    def _stamps(self, column: Column[Any], name: str) -> list[Expression]:
+        """A stamp as text, and as an instant where the text alone does not tell it."""
+        clock = column.info["facts"].clock
+        beyond = self._instant_beyond(column) if clock is Clock.LOCAL else null()
+        return [self._stamp_text(column, clock).label(f"{name}_text"), beyond.label(f"{name}_at")]
+
+    def _instant_beyond(self, column: Column[Any]) -> Expression:
+        """The instant of a local time; NULL may stand for one that is the same in UTC."""
+        return self._instant(column, Clock.LOCAL)
+
+    def _record(self, row: Any, size: Any) -> SessionRecord:
+        updated = microseconds(self._time(row.updated))
+        newest_key, items = (size.newest_key, int(size.items)) if size is not None else (None, 0)
+        version = version_of(updated, row.edition, newest_key, items)
+        stamps = Stamps(
+            created=row.c_text,
+            updated=row.u_text,
+            created_at=format_time(self._time(row.c_at)),
+            updated_at=format_time(self._time(row.u_at)),
+        )
+        return SessionRecord(id=row.id, version=version, stamps=stamps)
+
+
+def _weight(sizes: Mapping[str, Any], session_id: str) -> int:
+    return int(sizes[session_id].bytes or 0) if session_id in sizes else 0
+
+
+def _sorts_as_text(rows: Sequence[Any]) -> bool:
+    """Do the stamps sort like the times they are? Of one length they do: ``infinity`` and NULL have another."""
+    return len({len(row[2] or "") for row in rows}) <= 1

@@ -1,0 +1,64 @@
+"""How items are asked for in a SQLite file, by the class that wrote it, and how sessions are measured by theirs."""
+
+from __future__ import annotations
+
+from sessionctl.core.model import Want
+from sessionctl.core.payload import COMPACTION
+from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
+
+_FORTH, _BACK = "ORDER BY place, id", "ORDER BY place DESC, id DESC"
+
+
+def items_sql(layout: SqliteLayout) -> str:
+    """Rows (id, text, stamp, why hidden, place) of ``:session``, not yet ordered by (place, id)."""
+    messages = quoted(layout.messages)
+    return _advanced(messages) if layout.flavour == "AdvancedSQLiteSession" else _plain(layout, messages)
+
+
+def ordered(sql: str, *, first: int | None = None, last: int | None = None) -> str:
+    """The rows of ``items_sql`` in the order of reading: all, so many of the first, or so many of the newest."""
+    if last is not None:
+        return f"SELECT * FROM ({sql} {_BACK} LIMIT {int(last)}) {_FORTH}"
+    return f"{sql} {_FORTH}" + ("" if first is None else f" LIMIT {int(first)}")
+
+
+def octets_sql(layout: SqliteLayout) -> str:
+    """Rows (id, text, stamp) of ``:session`` in the order of reading; as BLOBs, which the driver makes at less cost."""
+    octets = "SELECT id, CAST(message_data AS BLOB), CAST(created_at AS BLOB)"
+    return f"{octets} FROM ({items_sql(layout)}) {_FORTH}"
+
+
+def _plain(layout: SqliteLayout, messages: str) -> str:
+    place = "created_at" if layout.flavour == "SQLAlchemySession" else "id"
+    return (
+        f"SELECT id, message_data, created_at, NULL AS hidden, {place} AS place "
+        f"FROM {messages} WHERE session_id = CAST(:session AS TEXT)"
+    )
+
+
+def _advanced(messages: str) -> str:
+    """The main branch in its sequence; rows the SDK does not show stand behind the row before them."""
+    return (
+        "SELECT id, message_data, created_at, hidden, "
+        "coalesce(seq, max(seq) OVER (ORDER BY id), 0) AS place FROM ("
+        "SELECT m.id, m.message_data, m.created_at, "
+        "max(CASE WHEN v.branch_id = 'main' THEN v.sequence_number END) AS seq, "
+        "CASE WHEN count(v.id) = 0 THEN 'it has no structure row' "
+        "WHEN sum(v.branch_id = 'main') = 0 THEN 'it is on branch ' || min(v.branch_id) || ' only' END AS hidden "
+        f"FROM {messages} m LEFT JOIN message_structure v "
+        "ON v.message_id = m.id AND v.session_id = m.session_id "
+        "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
+    )
+
+
+def measures_sql(messages: str, want: Want) -> str:
+    """Columns (items, bytes, newest key, newest time, compacted) of a session ``s``, NULL for what is not wanted."""
+    mine = f"FROM {messages} m WHERE m.session_id = s.session_id"
+    wanted = {
+        f"count(*) {mine}": want,
+        f"sum(length(CAST(message_data AS BLOB))) {mine}": Want.SIZE,
+        f"max(id) {mine}": Want.VERSION,
+        f"created_at {mine} ORDER BY id DESC LIMIT 1": Want.VERSION,
+        f"EXISTS (SELECT 1 {mine} AND message_data LIKE '%{COMPACTION}%')": Want.COMPACTED,
+    }
+    return ", ".join(f"(SELECT {column})" if bit & want else "NULL" for column, bit in wanted.items())
