@@ -1,7 +1,8 @@
 """Adapters: the only code that talks to drivers. A backend is one package named like its URL scheme.
 
-Each has a module ``adapter`` with a class named ``Adapter``; what stores behind SQLAlchemy share is in ``sql``. Third parties add schemes by entry points of the group
-``sessionctl.stores``. Modules are imported when a store of their kind is opened, never before.
+Each has a module ``adapter`` with a class named ``Adapter``; what stores behind SQLAlchemy share is in ``sql``.
+Third parties add schemes by entry points of the group ``sessionctl.stores``. Modules are imported when a store of
+their kind is opened, never before.
 """
 
 from __future__ import annotations
