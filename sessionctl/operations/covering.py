@@ -242,6 +242,8 @@ class Covering:
             found = self._as_planned(dict(expected), portion)
             for session_id, items, refused in keeping.keep(found):
                 step = expected[session_id]
+                if refused is None and step.rewrite is None and items != step.items:
+                    refused = f"of its {step.items} items {items} could be read"
                 if refused is not None:
                     portion.lost.append(Lost(step, Outcome.FAILED, refused))
                 else:

@@ -122,8 +122,9 @@ class SqlWholeStore(SqlHoldStore):
         statement: Select[Any] = select(*self._whole_columns()).where(
             m.session_id == session_id, *self._exactly(literal(session_id))
         )
-        streamed = connection.execution_options(stream_results=True, yield_per=100)
-        for row in streamed.execute(statement.order_by(m.created_at, m.id)):
+        # Of this statement alone: of the connection it would hold for the next ones too, which are not streamed.
+        streamed = {"stream_results": True, "yield_per": 100}
+        for row in connection.execute(statement.order_by(m.created_at, m.id), execution_options=streamed):
             yield from self._sorted([row])
 
     def _whole_columns(self) -> list[Expression]:
