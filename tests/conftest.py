@@ -27,6 +27,8 @@ __all__ = [
 _COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 _SCREEN = {"COLUMNS", "LINES"}  # readline exports them to the workers of xdist
 _DRIVERS = ("PG", "MYSQL_")
+_LONG = ("tests/docs/", "tests/acceptance/test_real_transcripts.py", "tests/acceptance/test_migrated_live.py")
+"""These come first: at the end one worker would be busy with them alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
     chosen = config.getoption("--stores")
     if not chosen:
         return
