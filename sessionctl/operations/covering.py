@@ -242,10 +242,11 @@ class Covering:
             found = self._as_planned(dict(expected), portion)
             for session_id, items, refused in keeping.keep(found):
                 step = expected[session_id]
-                if refused is None and step.rewrite is None and items != step.items:
-                    refused = f"of its {step.items} items {items} could be read"
+                whole = step.items if step.rewrite is None else items
                 if refused is not None:
                     portion.lost.append(Lost(step, Outcome.FAILED, refused))
+                elif items != whole:
+                    portion.lost.append(Lost(step, Outcome.FAILED, f"of its {whole} items {items} could be read"))
                 else:
                     covered.append(step if step.rewrite is None or items == step.rewrite.rows else _never(step))
         return portion
