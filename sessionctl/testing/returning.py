@@ -8,7 +8,7 @@ import pytest
 
 from sessionctl.core.model import Guard, Onto, Outcome, Put, Want
 from sessionctl.core.record import SessionRecord, StoredItem
-from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS, StoreCase, turn, user
+from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS, StoreCase, assistant, turn, user
 from sessionctl.testing.changing import seen, write_idle
 from sessionctl.testing.looking import existing
 
@@ -31,6 +31,15 @@ def put(case: StoreCase, *puts: Put) -> list[Outcome]:
 
 class TestReturning:
     """Out and in again."""
+
+    def test_large_sessions_among_small_ones_are_read_whole(self, case: StoreCase) -> None:
+        large = [user("x" * 1_200_000), assistant("large enough to be streamed")]
+        written = {f"s{number}": large if number % 2 else turn(number) for number in range(5)}
+        for session_id, items in written.items():
+            case.write(session_id, items)
+        with case.open() as store:
+            found = {whole.session.id: [item.text for item in whole.items] for whole in store.whole(list(written))}
+        assert found == {session_id: case.texts(session_id) for session_id in written}
 
     def test_what_is_read_whole_is_what_the_store_says_of_it(self, case: StoreCase) -> None:
         write_idle(case, "a", "b")
