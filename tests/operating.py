@@ -110,12 +110,12 @@ def shown_on_terminal(*arguments: str | Path, **how: Any) -> Ran:
     return Ran(status=child.exitstatus or 0, out=child.before or b"", err=b"")
 
 
-def wait_for(ready: Callable[[], Any], what: str, timeout: float = WAIT_S) -> Any:
-    """Until ``ready()`` is truthy; its value."""
+def wait_for(ready: Callable[[], Any], what: str, timeout: float = WAIT_S, *, every: float = 0.002) -> Any:
+    """Until ``ready()`` is truthy; its value. Looking opens and closes a SQLite file, which keeps others from it."""
     deadline = time.monotonic() + timeout
     while not (found := ready()):
         assert time.monotonic() < deadline, f"{what} did not come about within {timeout} s"
-        time.sleep(0.002)
+        time.sleep(every)
     return found
 
 

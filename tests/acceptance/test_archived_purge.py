@@ -140,9 +140,10 @@ def test_two_runs_on_one_store_at_the_same_time(
             "--archive",
             str(tmp_path / "archive"),
         )
-        slow = ("--batch-size", "10", "--rate", "100")
+        slow = ("--batch-size", "10", "--rate", "60")
         both = [stack.enter_context(running("purge", "-s", address(case), *flags, *slow))]
-        wait_for(lambda: case.execute("SELECT count(*) FROM agent_sessions")[0][0] < len(names), "the first batch")
+        counted = "SELECT count(*) FROM agent_sessions"
+        wait_for(lambda: case.execute(counted)[0][0] < len(names), "the first batch", every=0.05)
         both.append(stack.enter_context(running("purge", "-s", address(case), *flags)))
         reports = [report_of(process) for process in both]
         removed = [report["removed"]["sessions"] for report in reports]

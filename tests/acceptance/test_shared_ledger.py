@@ -89,7 +89,7 @@ def server() -> Iterator[OwnServer]:
 
 @contextlib.contextmanager
 def slowly(env: Mapping[str, str], *program: str) -> Iterator[subprocess.Popen[bytes]]:
-    pace = ("--batch-size", "1", "--rate", "20")
+    pace = ("--batch-size", "1", "--rate", "10")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, *program, *pace], env={**os.environ, **env}, **pipes) as process:
         try:
@@ -99,7 +99,7 @@ def slowly(env: Mapping[str, str], *program: str) -> Iterator[subprocess.Popen[b
 
 
 def in_mid_run(store: Path, process: subprocess.Popen[bytes]) -> None:
-    wait_for(lambda: len(ids_in(store)) < SESSIONS - 5 or process.poll() is not None, "a few deletions")
+    wait_for(lambda: len(ids_in(store)) < SESSIONS - 5 or process.poll() is not None, "a few deletions", every=0.05)
     assert process.poll() is None, process.communicate()
 
 

@@ -241,13 +241,13 @@ def loaded(
     transcripts = read_transcripts()
     if name == "postgresql":
         with fresh_postgres(request.getfixturevalue("postgres_server")) as url, closing(PostgresCase(url)) as case:
-            yield load(case, url, POSTGRESQL, transcripts)
+            yield load(case, url, POSTGRESQL, transcripts[::4])
     elif name == "mariadb":
         with (
             fresh_mysql(request.getfixturevalue("mysql_server")) as url,
             closing(MariadbCase(url, ("case",), collation="utf8mb4_bin")) as maria,
         ):
-            yield load(maria, url, MYSQL, transcripts)
+            yield load(maria, url, MYSQL, transcripts[::4])
     else:
         few = transcripts if name == "SQLiteSession" else transcripts[::10]
         with closing(SqliteCase(tmp_path_factory.mktemp("loaded") / "store", name)) as sqlite:
