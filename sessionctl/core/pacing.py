@@ -72,3 +72,24 @@ class Pacer:
         if pause_s >= pace.rest_s:
             self._without_rest_s = 0.0
         return min(_LONGEST_PAUSE_S, pause_s)
+
+
+_CATCH_UP_S = 1.0
+
+
+class Steady:
+    """Keeps to a rate of so many a second (None: to none), from ``since`` on; times are of one monotonic clock.
+
+    What a stall held up is made up for by no more than a second's worth: a store that was in trouble gets no burst.
+    """
+
+    def __init__(self, rate: float | None, since: float) -> None:
+        self._rate, self._due, self._done = rate, since, 0
+
+    def pause(self, done: int, now: float) -> float:
+        """Seconds to wait ``now``, when so many are done in all."""
+        if self._rate is None:
+            return 0.0
+        self._due = max(self._due, now - _CATCH_UP_S) + (done - self._done) / self._rate
+        self._done = done
+        return max(0.0, self._due - now)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sessionctl.core.limits import LagLimit, Limits
 from sessionctl.core.model import Guard, Outcome
-from sessionctl.core.pacing import Pacer
+from sessionctl.core.pacing import Pacer, Steady
 from sessionctl.core.patience import Obstacles, Trouble
 from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
@@ -175,10 +175,12 @@ class _Run:
     """Those that are to be planned again."""
     cover: Cover | None = field(init=False, default=None)
     pacer: Pacer = field(init=False)
+    steady: Steady = field(init=False)
     lag: LagWatch = field(init=False)
 
     def through(self, plan: SpooledPlan, cover: Cover | None, condensation: Condensation | None) -> _Ending:
         self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
+        self.steady = Steady(self.terms.limits.rate, time.monotonic())
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         self.cover = cover
         stages: list[Stage] = []
@@ -378,9 +380,7 @@ class _Run:
 
     def _pause(self) -> float:
         """Seconds to leave the store to others, longer where a rate asks for it."""
-        rate, progress = self.terms.limits.rate, self.progress
-        late = 0.0 if rate is None else progress.attempted.sessions / rate - progress.elapsed_s
-        return max(self.pacer.pause_s, late)
+        return max(self.pacer.pause_s, self.steady.pause(self.progress.attempted.sessions, time.monotonic()))
 
     def _wait(self, pause_s: float, why: str | None = None) -> None:
         """Wait, ``why`` shown; a stop request ends it, and so does --max-runtime."""

@@ -118,7 +118,7 @@ class TestReport:
 
     def test_max_runtime_ends_it(self, tmp_path: Path) -> None:
         store = made(tmp_path / "movable.db", mode=2)
-        done = vacuum(store, "--yes", "--max-runtime", "0.01s", "-o", "json")
+        done = vacuum(store, "--yes", "--max-runtime", "0.001s", "-o", "json")
         assert (done.status, done.json["stopped"], done.json["why"]) == (4, "limit", "--max-runtime")
         assert is_whole(store)
         assert vacuum(store, "--yes").status == 0

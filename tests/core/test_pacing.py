@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionctl.core.model import Pace, Spent
-from sessionctl.core.pacing import Pacer
+from sessionctl.core.pacing import Pacer, Steady
 
 PACE = Pace(first=1000, largest=500, hold_s=0.010, gap_s=0.002)
 
@@ -130,3 +130,18 @@ def test_there_is_always_a_next_batch_within_the_bounds(
         assert pacer.rows >= 1
         assert 1 <= pacer.sessions <= min(500, most or 500)
         assert PACE.gap_s <= pacer.pause_s <= 1.0
+
+
+class TestSteady:
+    def test_it_keeps_to_the_rate(self) -> None:
+        steady = Steady(10, 100.0)
+        assert steady.pause(5, 100.1) == pytest.approx(0.4)
+        assert steady.pause(6, 100.5) == pytest.approx(0.1)
+
+    def test_a_stall_is_made_up_for_by_a_second_at_most(self) -> None:
+        steady = Steady(10, 100.0)
+        assert steady.pause(10, 160.0) == 0.0
+        assert steady.pause(20, 160.0) == pytest.approx(1.0)
+
+    def test_no_rate_no_pause(self) -> None:
+        assert Steady(None, 0.0).pause(1_000_000, 0.0) == 0.0
