@@ -102,10 +102,10 @@ class MemoryStore(Store):
         kept.change = next(self._changes)
         return kept.items.pop()
 
-    def delete(self, session_id: str) -> None:
-        """Clear a session as the SDK's ``clear_session`` does."""
+    def delete(self, session_id: str) -> bool:
+        """Clear a session as the SDK's ``clear_session`` does; was it there?"""
         with self._one_step:
-            self._kept.pop(session_id, None)
+            return self._kept.pop(session_id, None) is not None
 
     def stamp(
         self, session_id: str, *, updated_at: datetime | None, created_at: datetime | None, items_at: datetime | None

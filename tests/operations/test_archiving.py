@@ -153,9 +153,7 @@ def test_a_deletion_by_the_application_at_every_point(places: Callable[[], World
         world, deleted = places(), set()
 
         def strike(_: Points, world: World = world, deleted: set[str] = deleted) -> None:
-            deleted |= {name for name in IN_BOTH_SEGMENTS if name in content(world.store)}
-            for name in deleted:
-                world.store.delete(name)
+            deleted |= {name for name in IN_BOTH_SEGMENTS if world.store.delete(name)}  # the run deletes, too
 
         world.purge(Points(where, strike))
         world.undo()
