@@ -83,12 +83,13 @@ class Progress:
 
 def totals_of(steps: Sequence[Step]) -> Totals:
     """The plan's values of these steps together."""
+    rewrites = [s for s in steps if s.rewrite is not None]
     return Totals(
         sessions=len(steps),
-        items=sum(s.items for s in steps),
-        bytes=sum(s.bytes for s in steps),
-        elided=sum(s.elided for s in steps),
-        condensed=sum(s.condensed > 0 for s in steps),
+        items=sum([s.items for s in steps]),
+        bytes=sum([s.bytes for s in steps]),
+        elided=sum([s.elided for s in rewrites]),
+        condensed=sum([s.condensed > 0 for s in rewrites]),
     )
 
 

@@ -23,6 +23,8 @@ def verdicts(
 
 def first_only(changes: Sequence[Change], outcomes: Sequence[Outcome]) -> list[Outcome]:
     """``outcomes`` with what is true after the first change to each session that is DONE: no further one is made."""
+    if len({change.session_id for change in changes}) == len(changes):
+        return list(outcomes)
     after: dict[str, Outcome] = {}
     result = []
     for change, outcome in zip(changes, outcomes, strict=True):

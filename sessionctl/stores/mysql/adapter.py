@@ -46,14 +46,13 @@ from sessionctl.core.finding import Finding
 from sessionctl.core.model import Capabilities, Order, Pace, Preflight, Recheck, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
-from sessionctl.drivers import LOCK_WAIT_S
 from sessionctl.drivers.mysql import error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
 from sessionctl.stores.mysql.findings import activity_index, findings, id_keys, live_columns
-from sessionctl.stores.mysql.insert import InsertingStore
 from sessionctl.stores.mysql.layout import find_table, is_mariadb, read_layout
+from sessionctl.stores.mysql.looking import LookingStore
 from sessionctl.stores.mysql.measure import Measure, in_one_text
 from sessionctl.stores.mysql.preflight import preflight
 from sessionctl.stores.mysql.text import as_utf8, as_utf8mb4, converted
@@ -79,7 +78,7 @@ _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 
 
-class Adapter(VacuumedTables, SqlFindings, InsertingStore):
+class Adapter(VacuumedTables, SqlFindings, LookingStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(
@@ -325,27 +324,6 @@ class Adapter(VacuumedTables, SqlFindings, InsertingStore):
     def _compares_exactly(self) -> bool:  # type: ignore[override]  # the tables tell here
         ours = self._layout.messages.columns["session_id"].collation or ""
         return ours == self._layout.sessions.columns["session_id"].collation and ours.endswith("bin")
-
-    def _locking(self) -> Select[Any]:
-        return super()._locking().with_hint(self._sessions, f"FORCE INDEX ({_quoted(self._layout.key)})")
-
-    def _lock(self, connection: Connection, ids: Sequence[str], *, wait: bool) -> Sequence[Any]:
-        if wait or self._skips_locked:
-            return super()._lock(connection, ids, wait=wait)
-        return self._lock_singly(connection, ids)
-
-    def _lock_singly(self, connection: Connection, ids: Sequence[str]) -> list[Any]:
-        """For servers without SKIP LOCKED: what is not had within a second is someone else's."""
-        locked: list[Any] = []
-        connection.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
-        for session_id in ids:
-            try:
-                locked += super()._lock(connection, [session_id], wait=True)
-            except DBAPIError as error:
-                if error_number(error.orig) != 1205:
-                    raise
-        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}")
-        return locked
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         return statement.with_for_update(read=True) if self._repeats else statement

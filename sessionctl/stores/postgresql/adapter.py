@@ -25,6 +25,7 @@ from sqlalchemy import (
     case,
     cast,
     collate,
+    delete,
     extract,
     func,
     literal,
@@ -165,6 +166,12 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
     def _edition(self) -> Expression:
         return super()._edition() if self._layout.sessions.obstacle else cast(cast(self._sessions.c.xmin, TEXT), BIGINT)
+
+    def _place(self) -> Expression:
+        return cast(self._ctid, TEXT)  # rows do not move while they are locked
+
+    def _deleting(self) -> ClauseElement:
+        return delete(self._sessions).where(self._ctid == any_(bindparam("ids").op("::")(literal_column("tid[]"))))
 
     def _largest_key(self) -> Expression:
         # Without it, the index that finds the items is all there is to read of them.

@@ -72,10 +72,14 @@ class SqlStore(SqlRewriter):
     def _is_given_key(self) -> Any:
         """The item has one of the keys that come with the execution as ``keys``."""
 
-    def _deleting(self) -> ClauseElement:
-        """Delete the sessions given (which are locked) and what cascades from them; lock no others.
+    def _place(self) -> Any:
+        """What finds the row of a session again for as long as this transaction has it locked."""
+        return self._sessions.c.session_id
 
-        How many they are comes with the execution too, as ``count``.
+    def _deleting(self) -> ClauseElement:
+        """Delete the sessions at the places given (which are locked) and what cascades from them; lock no others.
+
+        The places come with the execution as ``ids``, and how many they are as ``count``.
         """
         return delete(self._sessions).where(self._is_given(self._sessions.c.session_id))
 
@@ -119,17 +123,21 @@ class SqlStore(SqlRewriter):
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
             given_back = self._give_back(connection, due)
-            outcomes = self._look_again(connection, firsts, ids, guard)
+            started = time.monotonic()
+            locked = {row[0]: row for row in self._locked(connection, ids)}
+            outcomes = self._look_again(connection, firsts, ids, locked, guard)
             checked = time.monotonic()
+            self.spent.check += checked - started
             allowed = [firsts[session_id] for session_id in ids if outcomes[session_id] is Outcome.DONE]
-            doomed = [change.session_id for change in allowed if isinstance(change, Delete)]
+            doomed = {c.session_id: locked[c.session_id].place for c in allowed if isinstance(c, Delete)}
             if one_by_one:
                 outcomes |= dict.fromkeys(self._delete_singly(connection, doomed), Outcome.FAILED)
             elif doomed:
                 self._delete_together(connection, doomed)
             rewrites = [change for change in allowed if isinstance(change, Rewrite)]
             outcomes |= self._rewrite(connection, rewrites, one_by_one=one_by_one)
-            made_before = [session_id for session_id in ids if self._was_made(connection, firsts[session_id], outcomes)]
+            in_doubt = self._lost.keys() & firsts.keys()
+            made_before = [lost for lost in in_doubt if self._was_made(connection, firsts[lost], outcomes)]
             self._commit(connection, [change.session_id for change in allowed])
             self.spent.delete += time.monotonic() - checked
         for session_id in ids:
@@ -222,11 +230,14 @@ class SqlStore(SqlRewriter):
             raise
 
     def _look_again(
-        self, connection: Connection, changes: Mapping[str, Change], ids: Sequence[str], guard: Guard
+        self,
+        connection: Connection,
+        changes: Mapping[str, Change],
+        ids: Sequence[str],
+        locked: Mapping[str, Any],
+        guard: Guard,
     ) -> dict[str, Outcome]:
-        """What is to become of each session: DONE for those that are locked here and still as planned."""
-        started = time.monotonic()
-        locked = {row[0]: row for row in self._locked(connection, ids)}
+        """What is to become of each session: DONE for those that are ``locked`` and still as planned."""
         # A statement of its own, after the locks: it sees what was committed while they were waited for.
         items = self._counted(connection, [changes[session_id] for session_id in locked if session_id in changes])
         others = [session_id for session_id in ids if session_id not in locked]
@@ -244,7 +255,6 @@ class SqlStore(SqlRewriter):
         if locked:
             now = EPOCH + timedelta(microseconds=clock)
             outcomes |= dict.fromkeys(self._held_among(connection, list(locked), guard.named, now), Outcome.HELD)
-        self.spent.check += time.monotonic() - started
         return outcomes
 
     def _counted(self, connection: Connection, changes: Sequence[Change]) -> dict[str, Sequence[Any]]:
@@ -253,11 +263,15 @@ class SqlStore(SqlRewriter):
         others = [change.session_id for change in changes if change.version is None]
         found: dict[str, Sequence[Any]] = {}
         if exactly:
-            found |= {row[0]: row[1:] for row in self._counting.run(connection, ids=self._given(exactly))}
+            found |= self._sums_of(connection, exactly)
         if others:
             newest = self._newest_items.run(connection, ids=self._given(others))
             found |= {session_id: (0, None, at) for session_id, at in map(tuple, newest)}
         return found
+
+    def _sums_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """Of each session that has items: how many, the largest key, the newest item (in microseconds)."""
+        return {row[0]: row[1:] for row in self._prepared_counting.run(connection, ids=self._given(ids)).all()}
 
     def _meet(self, turn: int | None) -> None:
         """Others are at work where our last transaction was not the one just before this one."""
@@ -284,7 +298,8 @@ class SqlStore(SqlRewriter):
         """The sessions given, by the index on their ids, whatever share of the table they are."""
         s = self._sessions.c
         updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
-        return select(s.session_id, updated, self._edition()).where(self._is_given(s.session_id))
+        columns = (s.session_id, updated, self._edition(), self._place().label("place"))
+        return select(*columns).where(self._is_given(s.session_id))
 
     @cached_property
     def _moment(self) -> Prepared:
@@ -299,17 +314,18 @@ class SqlStore(SqlRewriter):
         return self._prepared(self._locking().with_for_update())
 
     @cached_property
-    def _counting(self) -> Prepared:
+    def _prepared_counting(self) -> Prepared:
+        return self._prepared(self._current(self._counting()))
+
+    def _counting(self) -> Select[Any]:
         """Of each session given that has items: id, items, largest key, newest item (in microseconds)."""
         s, m = self._sessions.c, self._messages.c
         sums = [func.count(), self._largest_key(), self._microseconds(self._newest(m.created_at))]
         if self._compares_exactly:  # nearly twice as fast as through the sessions
-            counting = select(m.session_id, *sums).where(self._is_given(m.session_id)).group_by(m.session_id)
-        else:
-            joined = self._sessions.join(self._messages, self._owns())
-            counting = select(s.session_id, *sums).select_from(joined).where(self._is_given(s.session_id))
-            counting = counting.group_by(s.session_id)
-        return self._prepared(self._current(counting))
+            return select(m.session_id, *sums).where(self._is_given(m.session_id)).group_by(m.session_id)
+        joined = self._sessions.join(self._messages, self._owns())
+        counting = select(s.session_id, *sums).select_from(joined).where(self._is_given(s.session_id))
+        return counting.group_by(s.session_id)
 
     @cached_property
     def _newest_items(self) -> Prepared:
@@ -346,30 +362,31 @@ class SqlStore(SqlRewriter):
 
     # --- deleting -----------------------------------------------------------------------------
 
-    def _delete_together(self, connection: Connection, ids: Sequence[str]) -> None:
+    def _delete_together(self, connection: Connection, doomed: Mapping[str, Any]) -> None:
         with self._refusals():
-            self._delete(connection, ids)
+            self._delete(connection, doomed)
 
-    def _delete_singly(self, connection: Connection, ids: Sequence[str]) -> list[str]:
+    def _delete_singly(self, connection: Connection, doomed: Mapping[str, Any]) -> list[str]:
         """Each in a savepoint; returns those that were refused."""
         refused = []
-        for session_id in ids:
+        for session_id, place in doomed.items():
             savepoint = connection.begin_nested()
             try:
                 with self._refusals():
-                    self._delete(connection, [session_id])
+                    self._delete(connection, {session_id: place})
                 savepoint.commit()
             except Refused:
                 savepoint.rollback()
                 refused.append(session_id)
         return refused
 
-    def _delete(self, connection: Connection, ids: Sequence[str]) -> None:
-        """Raises Refused where a policy or a trigger quietly kept a session."""
+    def _delete(self, connection: Connection, doomed: Mapping[str, Any]) -> None:
+        """Raises Refused where a policy or a trigger quietly kept a session. ``doomed``: ids and their places."""
         if not self._layout.cascades:
             # By key, so that an item which commits just now is never among them.
-            self._delete_items(connection, self._keys_of.run(connection, ids=self._given(ids)).scalars().all())
-        if self._deletion.run(connection, ids=self._given(ids), count=len(ids)).rowcount != len(ids):
+            self._delete_items(connection, self._keys_of.run(connection, ids=self._given(list(doomed))).scalars().all())
+        places = self._given(list(doomed.values()))
+        if self._deletion.run(connection, ids=places, count=len(doomed)).rowcount != len(doomed):
             raise Refused
 
     def _delete_items(self, connection: Connection, keys: Sequence[int]) -> None:
@@ -382,7 +399,7 @@ class SqlStore(SqlRewriter):
 
 def _judge(change: Change, session: Any, items: Sequence[Any], cutoff: int) -> Outcome:
     """``session`` as ``_lock`` has it, ``items`` as ``_counting``; life after ``cutoff`` is recent."""
-    _, updated, edition = session
+    _, updated, edition, _ = session
     count, newest_key, newest = items
     if change.version not in (None, version_of(updated, edition, newest_key, count)):
         return Outcome.CHANGED
