@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pytest
+import spare_databases
 from absent import IN_CI
 from keeper import Keeper, Order, as_user
 
@@ -43,7 +44,7 @@ START_S = 60
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """An administrator's URL of a PostgreSQL server."""
-    with postgres_admin() as url:
+    with postgres_admin() as url, spare_databases.kept(url):
         yield url
 
 
@@ -56,7 +57,7 @@ def mysql_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database made for this test and dropped after it."""
+    """The URL of an empty PostgreSQL database that this test has to itself."""
     with fresh_postgres(postgres_server) as url:
         yield url
 
@@ -71,15 +72,9 @@ def mysql_url(mysql_server: str) -> Iterator[str]:
 # --- databases ----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def fresh_postgres(admin_url: str, options: str = "") -> Iterator[str]:
-    """A new database on the server at ``admin_url``; for tests that need more than one, or ``options`` of its own."""
-    name = _new_name()
-    postgres_execute(admin_url, f'CREATE DATABASE "{name}" {options}')
-    try:
-        yield _with_database(admin_url, name)
-    finally:
-        postgres_execute(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+def fresh_postgres(admin_url: str, options: str = "") -> AbstractContextManager[str]:
+    """An empty database on the server at ``admin_url``; for tests that need more than one, or one with ``options``."""
+    return spare_databases.database(admin_url, _with_database(admin_url, _new_name()), options)
 
 
 @contextlib.contextmanager
