@@ -48,8 +48,11 @@ _FOREIGN_KEYS = text("""
     FROM information_schema.key_column_usage k JOIN information_schema.referential_constraints r
       ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name
          AND r.table_name = k.table_name
-    WHERE k.ordinal_position = 1 AND k.referenced_table_schema = :schema AND k.referenced_table_name = :name
+    WHERE k.ordinal_position = 1
+      AND (k.referenced_table_schema, k.referenced_table_name) IN ((:schema, :name), (:other_schema, :other_name))
+    ORDER BY k.referenced_table_name = :other_name, k.table_schema, k.table_name, k.constraint_name
 """)
+"""Of both tables at once: it looks through all tables of the server."""
 _TRIGGERS = text("""
     SELECT trigger_name AS name, event_manipulation AS fires_on FROM information_schema.triggers
     WHERE event_object_schema = :schema AND event_object_table = :name ORDER BY 1
@@ -124,7 +127,8 @@ def _facts(connection: Connection, row: Any, here: str) -> TableFacts:
 
 def _layout(connection: Connection, sessions: TableFacts, messages: TableFacts, *, here: str) -> Layout:
     places = [{"schema": table.schema or here, "name": table.name} for table in (sessions, messages)]
-    keys = [key for place in places for key in connection.execute(_FOREIGN_KEYS, place)]
+    other = {f"other_{key}": value for key, value in places[1].items()}
+    keys = connection.execute(_FOREIGN_KEYS, places[0] | other).all()
     own = [key for key in keys if _is_own(key, *places)]
     indexes = [connection.execute(_INDEXES, place).all() for place in places]
     triggers = [(place["name"], row) for place in places for row in connection.execute(_TRIGGERS, place)]
