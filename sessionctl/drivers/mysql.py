@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from pymysql.connections import Connection
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -108,10 +110,23 @@ def _encryption(address: StoreAddress, key: str, value: str) -> dict[str, Any]:
     if value in ("verify_ca", "verify_identity"):
         return {"ssl_verify_cert": True, "ssl_verify_identity": value == "verify_identity"}
     if value in _ANY_SSL:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return {"ssl": context}
+        return {"ssl": _unchecked()}
     raise UsageError(f"{address} has an option that cannot be used: {key}={value}")
+
+
+@cache
+def _unchecked() -> ssl.SSLContext:
+    """TLS with whoever answers. To read the authorities, whom it does not ask, takes longer than to connect."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+class _Connection(Connection):
+    """Where nothing is said of TLS, PyMySQL takes it if offered and checks nothing, and yet reads all authorities."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> Any:
+        return super()._create_ssl_ctx(sslp) if sslp else _unchecked()  # type: ignore[misc]
 
 
 def make_engine(address: StoreAddress, settings: Mapping[str, Any], *statements: str) -> Engine:
@@ -141,6 +156,7 @@ def make_engine(address: StoreAddress, settings: Mapping[str, Any], *statements:
             for statement in statements:
                 cursor.execute(statement)
 
+    event.listen(engine, "do_connect", lambda _dialect, _record, _arguments, named: _Connection(**named))
     event.listen(engine, "connect", prepare)
     return engine
 
