@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from sessionctl.core.units import format_time
@@ -124,28 +124,35 @@ def instant(stored: str | None, at: str | None) -> datetime | None:
         return None
 
 
+_HOUR = len("2026-01-01 10:")
+_WITHIN_AN_HOUR = frozenset(f"{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+
+
 def is_usual(stored: str) -> bool:
-    """Is it a time without a zone just as Python writes it? Quick; False says nothing."""
+    """Is it a time of whole seconds without a zone, just as Python writes it? Quick; False says nothing.
+
+    Readers ask of nearly every item. To look up its two parts takes a fifth of the time of parsing it.
+    """
+    return stored[_HOUR:] in _WITHIN_AN_HOUR and _begins_an_hour(stored[:_HOUR])
+
+
+@lru_cache(maxsize=1024)
+def _begins_an_hour(start: str) -> bool:
+    stored = f"{start}00:00"
     try:
-        at = datetime.fromisoformat(stored)
+        return str(datetime.fromisoformat(stored)) == stored
     except ValueError:
         return False
-    return at.tzinfo is None and str(at) == stored
-
-
-_SECONDS = len("2026-01-01 10:00:00")
 
 
 def rfc3339(stored: str | None, at: str | None) -> str | None:
     """The instant of a stamp as RFC 3339 with ``Z``, as ``format_time`` writes it; None as ``instant``."""
     if at is not None or stored is None:
         return format_time(instant(stored, at))
+    if is_usual(stored):  # by far the most are
+        return f"{stored[:10]}T{stored[11:]}Z"
     try:
         value = datetime.fromisoformat(stored)
     except ValueError:
         return None
-    if value.tzinfo is not None:
-        return format_time(instant(stored, at))
-    if len(stored) == _SECONDS and stored[4] == "-" and stored[10] == " " and stored[13] == ":" and stored[5] != "W":
-        return f"{stored[:10]}T{stored[11:]}Z"  # by far the most are, and writing a time takes longer than reading it
-    return f"{value.isoformat()}Z"
+    return f"{value.isoformat()}Z" if value.tzinfo is None else format_time(instant(stored, at))

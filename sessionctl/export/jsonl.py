@@ -53,7 +53,7 @@ class JsonlDocument(Rendered):
                 said, created = (stored_at, at), _quoted(rfc3339(stored_at, at))
             head, data = record_of(text)
             number = key if type(key) is int else json.dumps(key)
-            parts += (f'{opening}{position},"id":{number},"created_at":{created}{head}', data, "}\n")
+            parts.append(f'{opening}{position},"id":{number},"created_at":{created}{head}{data}}}\n')
             pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
             if pending >= _BLOCK:
                 yield Piece("".join(parts).encode())

@@ -12,7 +12,7 @@ from sessionctl.core.selector import Bound, Query
 
 _CHUNK = 500
 _STAMP = "%Y-%m-%d %H:%M:%S"
-STAMP_LENGTH = 19
+_STAMP_LENGTH = 19
 
 
 def conditions(query: Query) -> tuple[list[str], list[Any]]:
@@ -61,7 +61,7 @@ def exact_stamp(at: datetime) -> str:
 def parse(stored: Any) -> datetime | None:
     """A stored stamp as aware UTC; None for what is no time."""
     try:
-        if len(stored) == STAMP_LENGTH:  # as the SDK writes them: one step instead of three
+        if len(stored) == _STAMP_LENGTH:  # as the SDK writes them: one step instead of three
             return datetime.fromisoformat(stored + "+00:00")
         value = datetime.fromisoformat(stored)
     except (TypeError, ValueError):

@@ -10,7 +10,7 @@ from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual, stored_item
 from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
 from sessionctl.stores.sqlite.structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
-from sessionctl.stores.sqlite.values import STAMP_LENGTH, among, bound, parse, stamp, text, version_of
+from sessionctl.stores.sqlite.values import among, bound, parse, stamp, text, version_of
 
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
 
@@ -20,7 +20,7 @@ def stored_stamp(value: Any) -> tuple[str | None, str | None]:
     if value is None:
         return None, None
     stored = text(value)
-    if len(stored) == STAMP_LENGTH and is_usual(stored):
+    if is_usual(stored):
         return stored, None
     at = parse(stored)
     if at is None or stored == stamp(at):
