@@ -7,7 +7,7 @@ is what makes a session that was taken out and put back into the same store equa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -85,6 +85,26 @@ class SessionRecord:
     elsewhere: Elsewhere | None = None
 
 
+PlainItem = tuple[int | str | None, str | None, str | None, str]
+"""The values of a StoredItem, but ``at`` may be missing where ``stored_at`` means the same to ``rfc3339``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsInStore(Iterable[StoredItem]):
+    """Items that are read from a store as they are asked for, once: ``items``, or ``plain`` at half the cost."""
+
+    items: Callable[[], Iterator[StoredItem]]
+    plain: Callable[[], Iterator[PlainItem]]
+
+    def __iter__(self) -> Iterator[StoredItem]:
+        return self.items()
+
+
+def plain_items(items: Iterable[StoredItem]) -> Iterable[PlainItem]:
+    """For those who look at the texts and ask no more of the stamps than ``rfc3339``."""
+    return items.plain() if isinstance(items, ItemsInStore) else items
+
+
 class WholeSession(NamedTuple):
     """A session and its items in the order in which the SDK reads them; read once, before the next session."""
 
@@ -109,7 +129,7 @@ def digest_of(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-stored_item: Callable[[tuple[int | str | None, str | None, str | None, str]], StoredItem] = partial(
+stored_item: Callable[[PlainItem], StoredItem] = partial(
     tuple.__new__, StoredItem
 )
 """A StoredItem of its four values, at half the time: readers make one for every item of a store."""

@@ -20,7 +20,7 @@ import msgspec
 
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import rfc3339
+from sessionctl.core.record import plain_items, rfc3339
 from sessionctl.export.base import Exported, Piece, Rendered
 
 _BLOCK = 1 << 16
@@ -48,12 +48,12 @@ class JsonlDocument(Rendered):
         parts: list[str] = []
         said: tuple[str | None, str | None] = (None, None)
         created = "null"
-        for position, (key, stored_at, at, text) in enumerate(exported.items):
+        for position, (key, stored_at, at, text) in enumerate(plain_items(exported.items)):
             if (stored_at, at) != said:  # the items of a batch share their stamp
                 said, created = (stored_at, at), _quoted(rfc3339(stored_at, at))
             head, data = record_of(text)
             number = key if type(key) is int else json.dumps(key)
-            parts.append(f'{opening}{position},"id":{number},"created_at":{created}{head}{data}}}\n')
+            parts += (f'{opening}{position},"id":{number},"created_at":{created}{head}', data, "}\n")
             pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
             if pending >= _BLOCK:
                 yield Piece("".join(parts).encode())

@@ -11,7 +11,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -52,7 +52,7 @@ from sessionctl.stores.recheck import verdicts
 from sessionctl.stores.sqlite.deletion import RefusedError, delete_sessions
 from sessionctl.stores.sqlite.file import SqliteFile
 from sessionctl.stores.sqlite.holds import held_among
-from sessionctl.stores.sqlite.items import items_sql, measures_sql, octets_sql, ordered
+from sessionctl.stores.sqlite.items import items_sql, measures_sql, octets_sql, ordered, plain_sql
 from sessionctl.stores.sqlite.layout import quoted, read_layout
 from sessionctl.stores.sqlite.parents import give_back
 from sessionctl.stores.sqlite.preflight import preflight
@@ -215,12 +215,15 @@ class Adapter(VacuumedFile, SchemaInFile):
         return recorded_usage(self._file, session_id) if "turn_usage" in self._layout.advanced else None
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
-        items = octets_sql(self._layout)
+        sql = octets_sql(self._layout), plain_sql(self._layout)
         for ids in chunks(session_ids):
             with self._file.snapshot() as connection:
+                cursor = connection.cursor()
                 for row in connection.execute(*versions(self._layout, ids)).fetchall():
                     session = record_of(connection, self._layout, row)
-                    yield WholeSession(session, items_of(connection, items, session.id))
+                    yield WholeSession(session, items_of(cursor, *sql, session.id))
+                with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
+                    cursor.close()
 
     def has_branches(self, session_id: str) -> bool:
         if STRUCTURE not in self._layout.advanced:

@@ -133,23 +133,38 @@ class SqliteFile:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one instant of the file, for reading. StoreBusy where it could not be kept so."""
+        """A connection that sees one instant of the file, for reading. StoreBusy where it could not be kept so.
+
+        Cursors of it are to be closed or read to their ends before it is left: it is used again.
+        """
         with self.errors():
             immutable = self._wal_mode and self._wal_size() is None
             before = self._file_stamp()
-            connection = self._open("immutable=1" if immutable else "mode=ro")
+            with self._lock:
+                idle = self._idle.setdefault(before if immutable else None, [])
+                connection = idle.pop() if idle else self._open("immutable=1" if immutable else "mode=ro")
             try:
                 connection.execute("BEGIN")
                 yield connection
-            finally:
-                with suppress(ValueError):  # the store was closed before this was
-                    self._opened.remove(connection)
-                connection.close()
+                if connection in self._opened:  # else the store was closed before this was
+                    connection.execute("COMMIT")
+            except BaseException:
+                self._drop(connection)
+                raise
             if immutable and before != self._file_stamp():
+                self._drop(connection)
                 raise StoreBusy(
                     f"{self.path} was written by its application while it was being read",
                     hint="run the command again: it then reads beside the writer",
                 )
+            with self._lock:
+                if connection in self._opened:
+                    idle.append(connection)
+
+    def _drop(self, connection: sqlite3.Connection) -> None:
+        with suppress(ValueError):  # the store was closed before this was
+            self._opened.remove(connection)
+        connection.close()
 
     @contextmanager
     def transaction(self, spent: Spent, rows: Callable[[], int] | None = None) -> Iterator[sqlite3.Connection]:

@@ -28,6 +28,12 @@ def octets_sql(layout: SqliteLayout) -> str:
     return f"{octets} FROM ({items_sql(layout)}) {_FORTH}"
 
 
+def plain_sql(layout: SqliteLayout) -> str:
+    """Rows of ``PlainItem`` of ``:session`` in the order of reading, which need nothing done to them."""
+    texts = "SELECT id, CAST(created_at AS TEXT), NULL, coalesce(CAST(message_data AS TEXT), 'None')"
+    return f"{texts} FROM ({items_sql(layout)}) {_FORTH}"
+
+
 def _plain(layout: SqliteLayout, messages: str) -> str:
     place = "created_at" if layout.flavour == "SQLAlchemySession" else "id"
     return (

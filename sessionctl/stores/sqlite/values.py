@@ -64,9 +64,9 @@ def parse(stored: Any) -> datetime | None:
         if len(stored) == _STAMP_LENGTH:  # as the SDK writes them: one step instead of three
             return datetime.fromisoformat(stored + "+00:00")
         value = datetime.fromisoformat(stored)
-    except (TypeError, ValueError):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def known(stored: Any) -> datetime:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, instant, is_usual, stored_item
+from sessionctl.core.record import ItemsInStore, SessionRecord, Stamps, StoredItem, instant, is_usual, stored_item
 from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
 from sessionctl.stores.sqlite.structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores.sqlite.values import among, bound, parse, stamp, text, version_of
@@ -49,10 +49,15 @@ def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequenc
     )
 
 
-def items_of(connection: sqlite3.Connection, sql: str, session_id: str) -> Iterator[StoredItem]:
-    """The items of ``octets_sql`` of a session."""
+def items_of(cursor: sqlite3.Cursor, octets: str, plain: str, session_id: str) -> ItemsInStore:
+    """The items of a session by ``octets_sql`` or ``plain_sql``, till ``cursor`` is used again."""
+    mine = {"session": bound(session_id)}
+    return ItemsInStore(lambda: _stored_items(cursor.execute(octets, mine)), lambda: cursor.execute(plain, mine))
+
+
+def _stored_items(rows: Iterable[tuple[int, bytes | None, bytes | None]]) -> Iterator[StoredItem]:
     said, stored, at = None, None, None
-    for key, data, created_at in connection.execute(sql, {"session": bound(session_id)}):
+    for key, data, created_at in rows:
         if created_at != said:  # the items of a batch share their stamp
             said, (stored, at) = created_at, stored_stamp(created_at)
         shown = data.decode("utf-8", "surrogateescape") if data is not None else text(data)

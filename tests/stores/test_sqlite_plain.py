@@ -1,0 +1,99 @@
+"""Items of a SQLite file come as such and, at less cost, as plain rows: an export is the same of both, to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance.transcripts import read_transcripts
+from exporting import written
+from hypothesis import given
+from hypothesis import strategies as st
+from operating import DAY, store_of
+
+from sessionctl.core.address import parse_address
+from sessionctl.core.model import Order
+from sessionctl.core.record import ItemsInStore, rfc3339
+from sessionctl.core.selector import Query
+from sessionctl.export.base import Exported
+from sessionctl.export.formats import Format
+from sessionctl.stores import open_store
+from sessionctl.stores.sqlite.whole import stored_stamp
+from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS
+
+STAMP = "2026-01-01 10:00:00"
+STAMPS = [
+    STAMP, STAMP, "2026-01-01 10:00:00.000120", "2026-01-01T10:00:00", "2026-01-01T10:00:00+02:00",
+    "2026-02-30 10:00:00", "2026-01-01 24:00:00", "0001-01-01T00:00:00+05:00", "9999-12-31 23:59:59",
+    "2026-W05-1 10:00:00", "yesterday", "", None, 1767261600, 1.5, b"2026-01-01 10:00:00", b"\xff",
+]  # fmt: skip
+TEXTS: list[Any] = [
+    *(json.dumps(item) for item in HOSTILE_ITEMS.values()),
+    *(json.dumps(item, ensure_ascii=False).encode("utf-8", "replace") for item in HOSTILE_ITEMS.values()),
+    *BROKEN_TEXTS.values(),
+    *('{"role": "user",\n "content": "é"}', '{"role":"user","content":"\x00"}', "\x00", "", " ", "[]", "12", "null"),
+    *(b'{"type": "message", "content": "\xff"}', b"\xf0\x9f\x98", 17, 1.5, '{"type": "", "role": "", "content": 1}'),
+]
+
+
+def put(path: Path, rows: Iterable[tuple[str, Any, Any]]) -> Path:
+    """A file of SQLiteSession with these items (session, stamp, text), of whatever kind."""
+    store_of(path, {"s": DAY})
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM agent_messages")
+        for session_id, stamp, text in rows:
+            me = session_id.encode("utf-8", "surrogateescape")
+            db.execute("INSERT OR IGNORE INTO agent_sessions (session_id) VALUES (CAST(? AS TEXT))", (me,))
+            item = "INSERT INTO agent_messages (session_id, created_at, message_data) VALUES (CAST(? AS TEXT), ?, {})"
+            # Octets are what no application's text could be; every other one stays a BLOB.
+            cast = isinstance(text, bytes) and len(text) % 2
+            db.execute(item.format("CAST(? AS TEXT)" if cast else "?"), (me, stamp, text))
+    return path
+
+
+def both(path: Path) -> tuple[bytes, bytes, int]:
+    """The export from plain rows, the one from items, and how many items these were."""
+    plain, usual, count = [], [], 0
+    with open_store(parse_address(str(path))) as store:
+        ids = [ref.id for ref in store.sessions(Query(), order=Order.PHYSICAL)]
+        for session, items in store.whole(ids):
+            exported = Exported(store=str(store.address), session=session, items=items)
+            assert isinstance(items, ItemsInStore)
+            plain.append(written(Format.JSONL, exported))
+            listed = list(items)
+            count += len(listed)
+            usual.append(written(Format.JSONL, replace(exported, items=listed)))
+    return b"".join(plain), b"".join(usual), count
+
+
+def test_hostile_items_are_the_same_either_way(tmp_path: Path) -> None:
+    rows = [("hostile", STAMPS[number % len(STAMPS)], text) for number, text in enumerate(TEXTS)]
+    rows += [(session_id, STAMP, TEXTS[0]) for session_id in HOSTILE_IDS]
+    rows += [("stamps", stamp, TEXTS[0]) for stamp in STAMPS]
+    plain, usual, count = both(put(tmp_path / "store.db", rows))
+    assert plain == usual
+    assert count == plain.count(b"\n") == len(rows)
+
+
+def test_real_transcripts_are_the_same_either_way(tmp_path: Path) -> None:
+    rows = [(one.session_id, STAMP, json.dumps(item)) for one in read_transcripts() for item in one.items]
+    plain, usual, count = both(put(tmp_path / "store.db", rows))
+    assert plain == usual
+    assert count == len(rows)
+
+
+@given(st.datetimes().map(str) | st.text("0123456789-: .TW+Z", max_size=26) | st.text())
+def test_a_stamp_tells_alone_what_it_tells_with_its_instant(stored: str) -> None:
+    assert rfc3339(stored, None) == rfc3339(*stored_stamp(stored.encode("utf-8", "surrogatepass")))
+
+
+@pytest.mark.parametrize("stored", STAMPS)
+def test_so_do_stamps_of_other_kinds(stored: Any) -> None:
+    text, at = stored_stamp(stored)
+    assert rfc3339(text, None) == rfc3339(text, at)
