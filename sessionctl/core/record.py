@@ -129,9 +129,7 @@ def digest_of(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-stored_item: Callable[[PlainItem], StoredItem] = partial(
-    tuple.__new__, StoredItem
-)
+stored_item: Callable[[PlainItem], StoredItem] = partial(tuple.__new__, StoredItem)
 """A StoredItem of its four values, at half the time: readers make one for every item of a store."""
 
 
