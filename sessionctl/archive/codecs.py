@@ -62,13 +62,13 @@ class _Decompressor(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
 
-def compressor(compression: Compression) -> Compressor:
-    """A compressor of one frame. zstd works in a thread of its own beside the caller."""
+def compressor(compression: Compression, *, alone: bool = False) -> Compressor:
+    """A compressor of one frame. zstd works in a thread of its own beside the caller, but not ``alone``."""
     if compression is Compression.ZSTD:
         zstd = _zstd()
         option = zstd.CompressionParameter
         options = {option.compression_level: 3, option.checksum_flag: 1}
-        if option.nb_workers.bounds()[1]:  # a library built without threads has none
+        if option.nb_workers.bounds()[1] and not alone:  # a library built without threads has none
             options |= {option.nb_workers: 1, option.job_size: _JOB}
         return zstd.ZstdCompressor(options=options)  # type: ignore[no-any-return]
     if compression is Compression.GZIP:

@@ -17,9 +17,10 @@ class Packed(io.RawIOBase):
     def __init__(self, file: BinaryIO, compression: Compression) -> None:
         super().__init__()
         self._file, self._compressor = file, compressor(compression)
-        self._is_plain = compression is Compression.NONE
+        self._compression, self._is_plain = compression, compression is Compression.NONE
         self._waiting: list[bytes] = []
         self._taken = self._compressed = 0
+        self._is_begun = self._has_frames = False
 
     def writable(self) -> bool:
         return True
@@ -29,10 +30,19 @@ class Packed(io.RawIOBase):
         if self._is_plain:
             self._file.write(data)
             return len(data)
+        self._is_begun = True
         self._waiting.append(bytes(data))
         if self._taken - self._compressed >= _TOGETHER:
             self._compress()
         return len(data)
+
+    def write_frames(self, data: bytes) -> None:
+        """Frames that were compressed elsewhere, or a part of one: nothing else is written before that is whole."""
+        if self._is_begun:
+            self.end()
+            self._compressor, self._is_begun = compressor(self._compression), False
+        self._has_frames = True
+        self._file.write(data)
 
     def tell(self) -> int:
         """Octets written so far, before compression."""
@@ -40,8 +50,9 @@ class Packed(io.RawIOBase):
 
     def end(self) -> None:
         """Write what the compressor still holds; nothing comes after."""
-        self._compress()
-        self._file.write(self._compressor.flush())
+        if self._is_begun or not self._has_frames:
+            self._compress()
+            self._file.write(self._compressor.flush())
 
     def _compress(self) -> None:
         self._file.write(self._compressor.compress(b"".join(self._waiting)))

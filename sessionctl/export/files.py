@@ -59,6 +59,11 @@ class Unfinished(Generic[D]):
             why = (error.strerror or str(error)).lower()
             raise SessionctlError(f"the export cannot be written: {why}: {self.path}") from error
 
+    def write_frames(self, data: bytes) -> None:
+        """As ``Packed.write_frames``: of a document that need not see what it holds."""
+        with self.disk():
+            self._packed.write_frames(data)
+
     def finish(self, *, durable: bool) -> int:
         """Make it whole and give it its name; its octets (0 where it is no file). Nothing is left where that fails.
 

@@ -115,6 +115,11 @@ class Shelf:
         if piece.totals is not None and self._coming is not None:
             self._added(self._coming, piece.totals)
 
+    def take_frames(self, data: bytes) -> None:
+        """Of the one seamless document: what was rendered and compressed elsewhere, whole frames in the end."""
+        assert self._open is not None  # noqa: S101 - the one document is open from the start
+        self._open.write_frames(data)
+
     def _file_of(self, exported: Exported, day: str) -> Unfinished[Document]:
         if self.layout.split is not None:
             path = self._path(exported, day)

@@ -172,7 +172,9 @@ class _Job:
             for batch in batches:
                 self._tally.redacted.update(batch.redacted)
                 self._tally.exported += batch.totals()
-                if self._shelf.is_seamless:
+                if batch.is_packed:
+                    self._shelf.take_frames(batch.data)
+                elif self._shelf.is_seamless:
                     self._shelf.take(Piece(batch.data))
                 else:
                     self._part_by_part(batch, portion.day)

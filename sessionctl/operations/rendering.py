@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from sessionctl.archive.codecs import Compression, compressor
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.plan import Totals
 from sessionctl.export.base import Exported, Piece, Rendered
@@ -33,11 +34,15 @@ Part = tuple[str, bool, int, int, int]
 
 
 class Batch(NamedTuple):
-    """Parts of sessions one behind the other, and what was taken out of them, by name."""
+    """Parts of sessions one behind the other, and what was taken out of them, by name.
+
+    ``is_packed``: the data is compressed, and those of one portion together are whole frames.
+    """
 
     parts: Sequence[Part]
     data: bytes
     redacted: Mapping[str, int]
+    is_packed: bool = False
 
     def totals(self) -> Totals:
         """Of the sessions that end here."""
@@ -55,13 +60,27 @@ class Batch(NamedTuple):
 
 @dataclass(slots=True)
 class Rendering:
-    """The work of a worker: opens the store by itself and keeps it until it is asked about another one."""
+    """The work of a worker: opens the store by itself and keeps it until it is asked about another one.
+
+    ``packing`` is for documents that are ``is_seamless``: portions are compressed here, each as a frame of its own.
+    """
 
     kind: type[Rendered]
     redactor: Redactor | None = None
+    packing: Compression = Compression.NONE
     _store: Store | None = None
 
     def __call__(self, portion: Portion) -> Iterator[Batch]:
+        batches = self._batches(portion)
+        return batches if self.packing is Compression.NONE else self._packed(batches)
+
+    def _packed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        frame = compressor(self.packing, alone=True)
+        for batch in batches:
+            yield batch._replace(data=frame.compress(batch.data), is_packed=True)
+        yield Batch([], frame.flush(), {}, is_packed=True)
+
+    def _batches(self, portion: Portion) -> Iterator[Batch]:
         parts: list[Part] = []
         blocks: list[bytes | memoryview] = []
         pending = 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
 from exporting import session
 
+from sessionctl.archive.codecs import Compression, compressor, decompressed
 from sessionctl.errors import UsageError
+from sessionctl.export.compression import Packed
 from sessionctl.export.formats import Format
 from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.testing.case import user
@@ -54,3 +57,15 @@ def test_a_file_of_the_same_run_is_never_overwritten(tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             shelf.add(session("one", [user("again")]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.jsonl", "two.jsonl"]
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_frames_from_elsewhere_stand_between_those_of_its_own(compression: Compression) -> None:
+    file, frame = io.BytesIO(), compressor(compression, alone=True)
+    packed = Packed(file, compression)
+    packed.write(b"one")
+    packed.write_frames(frame.compress(b"two"))
+    packed.write_frames(frame.flush())
+    packed.write(b"three")
+    packed.end()
+    assert b"".join(decompressed(io.BytesIO(file.getvalue()))) == b"onetwothree"

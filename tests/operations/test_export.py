@@ -8,15 +8,18 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_cases import CASES, CaseMaker, SdkCase, made
+from sdk_cases import CASES, CaseMaker, SdkCase, SqliteCase, made
 
+from sessionctl.archive.codecs import Compression, decompressed
 from sessionctl.core.selector import Selector
 from sessionctl.export.formats import Format
+from sessionctl.export.jsonl import JsonlDocument
 from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf
 from sessionctl.ledger import Ledger, new_run
@@ -44,10 +47,15 @@ def case(request: pytest.FixtureRequest) -> Iterator[SdkCase]:
 
 
 def exported(
-    case: SdkCase, form: Format, workers: Workers[Portion, Batch] | None = None, redactor: Redactor | None = None
+    case: SdkCase,
+    form: Format,
+    workers: Workers[Portion, Batch] | None = None,
+    redactor: Redactor | None = None,
+    compression: Compression = Compression.NONE,
 ) -> tuple[Tally, bytes]:
     stream = io.BytesIO()
-    with case.open() as store, Shelf(Layout(place=None, format=form), stream) as shelf:
+    layout = Layout(place=None, format=form, compression=compression)
+    with case.open() as store, Shelf(layout, stream) as shelf:
         run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
         record = Record(ledger=None, run=run)
         tally = export(store, WANTED, shelf, record=record, workers=workers, redactor=redactor)
@@ -68,6 +76,22 @@ def test_workers_write_what_one_process_writes(case: SdkCase, form: Format, monk
     if form is not Format.ARCHIVE:  # its header tells when it was made
         assert there[1] == here[1]
     assert there[1].splitlines()[1:-1] == here[1].splitlines()[1:-1]
+
+
+@pytest.mark.parametrize("packing", [Compression.ZSTD, Compression.GZIP])
+def test_what_workers_compress_is_what_one_process_writes(
+    tmp_path: Path, packing: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionctl.operations.export._CHUNK", 1)
+    with closing(SqliteCase(tmp_path / "case", "SQLiteSession")) as case:
+        for session_id, batches in SESSIONS.items():
+            case.write(session_id, *batches)
+        plain = exported(case, Format.JSONL)
+        with Workers(Rendering(JsonlDocument, packing=packing), 2) as workers:
+            tally, packed = exported(case, Format.JSONL, workers, compression=packing)
+    assert tally == plain[0]
+    assert b"".join(decompressed(io.BytesIO(packed))) == plain[1]
+    assert packed.count(packing.magic) >= 2
 
 
 def test_records_are_what_the_sdk_reads(case: SdkCase) -> None:

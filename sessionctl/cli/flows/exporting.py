@@ -95,7 +95,9 @@ def _workers(order: Order, trip: Visit) -> AbstractContextManager[Workers[Portio
     if kind is None or (os.cpu_count() or 1) < _WORKERS:
         return nullcontext()
     trip.prepare()
-    return Workers(Rendering(kind, _redactor(order)), _WORKERS)
+    layout = order.layout
+    packing = layout.packing if layout.split is None and kind.is_seamless else Compression.NONE
+    return Workers(Rendering(kind, _redactor(order), packing), _WORKERS)
 
 
 def _redactor(order: Order) -> Redactor | None:
