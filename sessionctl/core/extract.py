@@ -145,7 +145,7 @@ def in_place(step: Step, extract: Extract, answer: Sequence[Mapping[str, Any]]) 
         replace=(*step.rewrite.replace, *texts.items()),
         unbranched=True,
     )
-    return replace(step, bytes=step.bytes - size, rewrite=rewrite, condensed=len(texts))
+    return step._replace(bytes=step.bytes - size, rewrite=rewrite, condensed=len(texts))
 
 
 def _without(span: Span, keys: Sequence[int], staying: Mapping[Any, str]) -> tuple[Span, ...]:

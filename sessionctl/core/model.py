@@ -281,8 +281,7 @@ class Preflight:
     log_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
+class Delete(NamedTuple):
     """Delete a whole session, items included, if it still is at ``version``."""
 
     session_id: str

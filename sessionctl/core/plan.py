@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sessionctl.core.condensing import Condensing
 from sessionctl.core.model import Change, Delete, Effect, Hazard, Outcome, Preflight, Rewrite
@@ -52,8 +52,7 @@ class Totals:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """One session to change, as it was when the plan was made: to delete, or to ``rewrite``.
 
     ``items`` and ``bytes`` are what the change takes away. The newest of these items are replaced, not removed, by
@@ -71,7 +70,7 @@ class Step:
     @property
     def change(self) -> Change:
         """What the store is told."""
-        return self.rewrite or Delete(session_id=self.session_id, version=self.version)
+        return self.rewrite or Delete(self.session_id, self.version)
 
     @property
     def elided(self) -> int:

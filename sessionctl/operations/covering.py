@@ -280,4 +280,4 @@ def _never(step: Step) -> Step:
 
     No session is at this version, so that the store finds it changed and it is recorded as kept.
     """
-    return replace(step, rewrite=step.rewrite and replace(step.rewrite, version=""))
+    return step._replace(rewrite=step.rewrite and replace(step.rewrite, version=""))

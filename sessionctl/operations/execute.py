@@ -140,7 +140,7 @@ def _recorded(report: Report, ledger: Ledger) -> Report:
 
 
 def _rows_of(batch: Sequence[Step]) -> int:
-    return sum(step.rows for step in batch)
+    return sum([step.rows for step in batch])
 
 
 @dataclass(frozen=True, slots=True)

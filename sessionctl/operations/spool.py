@@ -63,10 +63,8 @@ class Spool:
         while lines := self._file.readlines(_READ_AT_ONCE):
             for session_id, version, items, size, at, *rewrite in json.loads(b"[" + b",".join(lines) + b"]"):
                 last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
-                yield Step(
-                    session_id=session_id, version=version, items=items, bytes=size, last_activity=last_activity,
-                    rewrite=_rewrite(session_id, *rewrite[0]) if rewrite else None,
-                )  # fmt: skip
+                change = _rewrite(session_id, *rewrite[0]) if rewrite else None
+                yield Step(session_id, version, items, size, last_activity, change)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

@@ -32,7 +32,8 @@ steps = st.builds(
     bytes=st.integers(0, 10**12),
     last_activity=st.none() | st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - its bounds
     rewrite=st.none() | rewrites,
-).map(lambda step: replace(step, rewrite=step.rewrite and replace(step.rewrite, session_id=step.session_id)))
+    condensed=st.just(0),  # none before the model has answered
+).map(lambda step: step._replace(rewrite=step.rewrite and replace(step.rewrite, session_id=step.session_id)))
 
 
 @given(st.lists(steps, max_size=20))

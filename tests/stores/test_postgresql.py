@@ -358,6 +358,31 @@ def test_a_trigger_that_refuses_makes_it_fail_alone(url: str, body: str) -> None
     assert postgres_execute(url, "SELECT session_id FROM agent_messages") == [("b",)]
 
 
+def test_sessions_in_partitions_are_told_apart(postgres_url: str) -> None:
+    """Rows of two partitions may lie at the same place."""
+    postgres_execute(
+        postgres_url,
+        """
+        CREATE TABLE agent_sessions (session_id varchar PRIMARY KEY, created_at timestamp NOT NULL DEFAULT now(),
+            updated_at timestamp NOT NULL DEFAULT now()) PARTITION BY HASH (session_id);
+        CREATE TABLE part_0 PARTITION OF agent_sessions FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE part_1 PARTITION OF agent_sessions FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        CREATE TABLE agent_messages (id serial PRIMARY KEY, message_data text NOT NULL,
+            session_id varchar NOT NULL REFERENCES agent_sessions ON DELETE CASCADE, created_at timestamp);
+        INSERT INTO agent_sessions SELECT chr(96 + n) FROM generate_series(1, 16) n;
+        INSERT INTO agent_messages (session_id, message_data) SELECT session_id, '{}' FROM agent_sessions
+        """,
+    )
+    shared = "SELECT count(*) FROM part_0 a JOIN part_1 b ON a.ctid = b.ctid"
+    assert postgres_execute(postgres_url, shared)[0][0] >= 3
+    with opened(postgres_url) as store:
+        changes = planned(store)
+        going = [row[0] for row in postgres_execute(postgres_url, "SELECT session_id FROM part_0")]
+        assert set(store.apply([changes[session_id] for session_id in going], Guard())) == {Outcome.DONE}
+    assert count(postgres_url, "part_0") == 0
+    assert count(postgres_url, "agent_messages") == count(postgres_url, "part_1") == 16 - len(going)
+
+
 # --- rights -------------------------------------------------------------------------------------
 
 

@@ -168,9 +168,12 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
         return super()._edition() if self._layout.sessions.obstacle else cast(cast(self._sessions.c.xmin, TEXT), BIGINT)
 
     def _place(self) -> Expression:
-        return cast(self._ctid, TEXT)  # rows do not move while they are locked
+        # Rows do not move while they are locked.
+        return super()._place() if self._layout.sessions.divided else cast(self._ctid, TEXT)
 
     def _deleting(self) -> ClauseElement:
+        if self._layout.sessions.divided:
+            return super()._deleting()
         return delete(self._sessions).where(self._ctid == any_(bindparam("ids").op("::")(literal_column("tid[]"))))
 
     def _largest_key(self) -> Expression:
@@ -351,7 +354,7 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
 def _array(values: Sequence[Any]) -> str:
     """In PostgreSQL's own notation: the driver would look at each element, statement by statement."""
-    if values and all(type(value) is str for value in values):
+    if set(map(type, values)) == {str}:
         joined = '","'.join(values)
         if "\\" not in joined and joined.count('"') == 2 * len(values) - 2:
             return f'{{"{joined}"}}'  # nothing in it needs to be escaped

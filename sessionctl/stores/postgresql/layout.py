@@ -29,7 +29,7 @@ _ON_DELETE = 8
 
 _FIND = text("""
     SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relrowsecurity AS guarded,
-           pg_table_is_visible(c.oid) AS visible
+           c.relhassubclass AS divided, pg_table_is_visible(c.oid) AS visible
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND (n.nspname = :schema OR (CAST(:schema AS text) IS NULL AND pg_table_is_visible(c.oid)))
@@ -121,6 +121,7 @@ def _facts(connection: Connection, row: Any) -> TableFacts:
         name=row.name,
         columns=columns,
         obstacle=f"{shown} is {kind}" if kind else None,
+        divided=row.divided,
     )
 
 

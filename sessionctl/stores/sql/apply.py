@@ -124,7 +124,7 @@ class SqlStore(SqlRewriter):
             self._begin_change(connection)
             given_back = self._give_back(connection, due)
             started = time.monotonic()
-            locked = {row[0]: row for row in self._locked(connection, ids)}
+            locked = self._locked(connection, ids)
             outcomes = self._look_again(connection, firsts, ids, locked, guard)
             checked = time.monotonic()
             self.spent.check += checked - started
@@ -278,15 +278,18 @@ class SqlStore(SqlRewriter):
         self.spent.met += turn is None or turn != self._last_turn + 1
         self._last_turn = turn or 0
 
-    def _locked(self, connection: Connection, ids: Sequence[str]) -> Iterator[Any]:
+    def _locked(self, connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+        """The sessions that are locked now, and what their rows say."""
+        rows: list[Any] = []
         lost = [session_id for session_id in ids if session_id in self._lost]
         if lost:
             started = time.monotonic()
-            yield from self._lock(connection, lost, wait=True)
+            rows += self._lock(connection, lost, wait=True)
             self.spent.wait += time.monotonic() - started
         others = [session_id for session_id in ids if session_id not in self._lost] if lost else ids
         if others:
-            yield from self._lock(connection, others, wait=False)
+            rows += self._lock(connection, others, wait=False)
+        return {row[0]: row for row in rows}
 
     # --- statements, built and compiled once: that would take longer than a small batch ----------
 

@@ -41,12 +41,16 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
-    """One table as the catalog has it. ``obstacle`` says why it must not be changed (None: it may be)."""
+    """One table as the catalog has it. ``obstacle`` says why it must not be changed (None: it may be).
+
+    ``divided``: its rows lie in several tables (partitions, children), so that two may have the same place.
+    """
 
     schema: str | None
     name: str
     columns: Mapping[str, ColumnFacts]
     obstacle: str | None = None
+    divided: bool = False
 
     @property
     def shown(self) -> str:
