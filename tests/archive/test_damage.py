@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from archives import SMALL, Content, archive, content_of, header, item, session
+from archives import SMALL, Content, archive, header, item, session
 
 from sessionctl.archive import codecs
 from sessionctl.archive import format as form
@@ -22,13 +22,23 @@ from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable
 ALL = [*Compression]
 
 
-def yielded(path: Path) -> Content:
-    """The sessions handed out before the damage was met."""
+def handed_out(path: Path) -> tuple[Content, bool]:
+    """The sessions handed out, and whether damage was met behind them."""
     out: Content = []
-    with pytest.raises(ArchiveDamaged) as caught, ArchiveReader(str(path)) as reader:
-        out.extend((record, list(items)) for record, items in reader.sessions())
-    assert str(path) in caught.value.message
-    assert "line" in caught.value.message
+    met: ArchiveDamaged | None = None
+    try:
+        with ArchiveReader(str(path)) as reader:
+            out.extend((record, list(items)) for record, items in reader.sessions())
+    except ArchiveDamaged as error:
+        met = error
+    assert met is None or (str(path) in met.message and "line" in met.message)
+    return out, met is not None
+
+
+def yielded(path: Path) -> Content:
+    """The sessions handed out before the damage, which is met."""
+    out, damaged = handed_out(path)
+    assert damaged
     return out
 
 
@@ -39,7 +49,8 @@ def test_cut_off_at_any_byte(tmp_path: Path, compression: str) -> None:
     raw = whole.read_bytes()
     for length in range(len(raw)):
         cut.write_bytes(raw[:length])
-        assert yielded(cut) == SMALL[: len(yielded(cut))]
+        handed = yielded(cut)
+        assert handed == SMALL[: len(handed)]
     assert verify(str(whole)).counts.items == 5
 
 
@@ -57,12 +68,9 @@ def test_any_flipped_bit(tmp_path: Path, compression: str) -> None:
         damaged = bytearray(raw)
         damaged[bit // 8] ^= 1 << bit % 8
         flipped.write_bytes(damaged)
-        try:
-            assert content_of(flipped) == SMALL
-        except ArchiveDamaged:
-            refused += 1
-            handed = yielded(flipped)
-            assert handed == SMALL[: len(handed)]
+        handed, was_refused = handed_out(flipped)
+        refused += was_refused
+        assert handed == (SMALL[: len(handed)] if was_refused else SMALL)
     assert refused > 900
 
 
