@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,6 +96,32 @@ def test_columns_with_a_zone_take_instants(url: str) -> None:
         assert list(store.put([put, foreign("y", "{}")])) == [Outcome.DONE] * 2
         (item,) = store.items("x")
         assert item.created_at == datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("stamp", ["infinity", "-infinity", "12026-01-02 03:04:05.000006", "0001-01-01 00:00:00"])
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
+def test_what_was_taken_out_comes_back_at_the_time_it_had(url: str, stamp: str, kind: str) -> None:
+    postgres_execute(url, f"ALTER TABLE agent_messages ALTER created_at TYPE {kind}")
+    postgres_execute(url, f"UPDATE agent_messages SET created_at = '{stamp}'")
+    rows = "SELECT id, session_id, message_data, created_at::text FROM agent_messages"
+    before = postgres_execute(url, rows)
+    with opened(url) as store:
+        ((record, items),) = store.whole(["a"])
+        put = Put(session=record, items=tuple(items), exact=True)
+        for table in ("messages", "sessions"):
+            postgres_execute(url, f"DELETE FROM agent_{table}")
+        assert list(store.put([put])) == [Outcome.DONE]
+    assert postgres_execute(url, rows) == before
+
+
+@pytest.mark.parametrize("key", [2**40, None, "k"])
+def test_a_key_that_the_column_cannot_hold_fails_alone(url: str, key: int | str | None) -> None:
+    postgres_execute(url, "ALTER SEQUENCE agent_messages_id_seq AS bigint")
+    postgres_execute(url, f"SELECT setval('agent_messages_id_seq', {2**41})")
+    with opened(url) as store:
+        kept, odd = (replace(foreign(name, "{}"), exact=True) for name in ("x", "y"))
+        odd = replace(odd, items=(odd.items[0]._replace(key=key),))
+        assert list(store.put([kept, odd])) == [Outcome.DONE, Outcome.FAILED]
 
 
 RULE = (

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import StoredItem, octets_of
+from sessionctl.core.record import StoredItem, is_usual, octets_of
 from sessionctl.stores.holds_table import holds_on
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.layout import Clock
@@ -21,6 +21,8 @@ from sessionctl.stores.sql.whole import SqlWholeStore
 
 _KEYS = 10_000
 """Looked up in one statement."""
+_UNFIT = (DataError, UnicodeEncodeError, OverflowError)
+"""A text, a time or a key that this server cannot hold."""
 
 
 class SqlPutStore(SqlWholeStore):
@@ -71,7 +73,7 @@ class SqlPutStore(SqlWholeStore):
         savepoint = connection.begin_nested()
         try:
             done = self._put_all_rows(connection, puts, exact=puts[0].exact)
-        except (IntegrityError, DataError, UnicodeEncodeError):
+        except (IntegrityError, *_UNFIT):
             done = False
         if done:
             savepoint.commit()
@@ -151,7 +153,7 @@ class SqlPutStore(SqlWholeStore):
             outcome = self._put_rows(connection, put)
         except IntegrityError:  # someone else made the session meanwhile, or a key is another row's by now
             outcome = Outcome.CHANGED
-        except (DataError, UnicodeEncodeError):  # a text that this server cannot hold
+        except _UNFIT:
             outcome = Outcome.FAILED
         if outcome is Outcome.DONE:
             savepoint.commit()
@@ -209,6 +211,8 @@ def item_stamps(put: Put) -> list[str | None]:
 
 def _utc(stored: str | None, at: str | None) -> str | None:
     """The instant as ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts as the time does; None where it is none."""
+    if at is None and stored is not None and is_usual(stored):
+        return f"{stored}.000000"
     try:
         value = datetime.fromisoformat(at or stored or "")
         if value.tzinfo is not None:
