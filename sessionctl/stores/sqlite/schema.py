@@ -49,7 +49,9 @@ class SchemaInFile(HoldsInFile):
         if room.longest_text is not None:
             limits.append(f"{size} > {room.longest_text}")
         if not room.takes_nul:
-            limits.append("instr(CAST(message_data AS BLOB), x'00') > 0")
+            # A text is as long as it is up to a NUL: to ask that takes half the time of a search, and most are ASCII.
+            is_longer = f"length(CAST(message_data AS TEXT)) < {size}"
+            limits.append(f"({is_longer} AND instr(CAST(message_data AS BLOB), x'00') > 0)")
         sql = (
             f"SELECT session_id, max({size}) FROM {quoted(table)} NOT INDEXED "
             f"WHERE ({' OR '.join(limits) or 'FALSE'}) AND rowid BETWEEN ? AND ? GROUP BY session_id"
