@@ -166,13 +166,16 @@ class SqlPutStore(SqlWholeStore):
         mine = m.session_id == put.session_id
         locked = select(s.session_id).where(self._is_exactly_any(s.session_id, [put.session_id])).with_for_update()
         there = connection.execute(locked).first() is not None
+        may_be_there = put.onto is Onto.FRONT and put.exact
+        if there and not may_be_there:
+            return Outcome.CHANGED
         first, earliest_text = None, None
         if there or not self.only_filler:
             earliest = self._stamp_text(func.min(m.created_at), m.created_at.info["facts"].clock)
             first, earliest_text = connection.execute(select(func.min(m.id), earliest).where(mine)).one()
         if put.exact and not self._has_given(connection, [item.key for item in put.items]):
             return Outcome.CHANGED
-        front = put.onto is Onto.FRONT and put.exact and _is_older(put.items, first, earliest_text)
+        front = may_be_there and _is_older(put.items, first, earliest_text)
         if (there or first is not None) and not front:
             return Outcome.CHANGED
         if there:
