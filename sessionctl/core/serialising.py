@@ -8,6 +8,8 @@ both classes write escapes for it. A text that is no JSON is not for us to mend:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 
 import msgspec
@@ -42,6 +44,15 @@ def styled(text: str, style: Style) -> str:
         return json.dumps(json.loads(text, object_pairs_hook=_distinct), separators=style.separators)
     except (ValueError, RecursionError):
         return text
+
+
+def all_styled(texts: Sequence[str], style: Style) -> list[str]:
+    """``styled`` of each, at less cost where nothing is unusual about any of them."""
+    if all(map(str.isascii, texts)):
+        made, indent = msgspec.json.format, style.indent
+        with suppress(msgspec.DecodeError, RecursionError):
+            return [made(text, indent=indent) for text in texts]
+    return [styled(text, style) for text in texts]
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

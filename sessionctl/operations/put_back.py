@@ -101,15 +101,15 @@ class Tally:
         return sum((totals for case, totals in self.by_case.items() if case is not Case.KEPT), Totals())
 
     def count(self, placing: Placing) -> None:
-        self.add(placing.session.id, placing.case, placing.totals)
+        self.add([placing.session.id], placing.case, placing.totals)
         if placing.case.is_writing:
             self.left_out += placing.left_out
 
-    def add(self, session_id: str, case: Case, totals: Totals) -> None:
-        """One session of these totals."""
+    def add(self, session_ids: Sequence[str], case: Case, totals: Totals) -> None:
+        """Sessions of these totals together."""
         self.by_case[case] += totals
-        if case in (Case.REFUSED, Case.GONE, Case.UNFIT) and len(self.refused) < _NAMED_REFUSED:
-            self.refused.append(session_id)
+        if case in (Case.REFUSED, Case.GONE, Case.UNFIT):
+            self.refused += session_ids[: max(0, _NAMED_REFUSED - len(self.refused))]
 
 
 Look = Callable[[Sequence[Whole]], list[Placing]]

@@ -89,8 +89,15 @@ class Workers(Generic[P, R]):
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        self._end(at_once=kind is not None)
+
+    def abandon(self) -> None:
+        """Take the processes away, whatever they are at: nobody waits for it any more."""
+        self._end(at_once=True)
+
+    def _end(self, *, at_once: bool) -> None:
         for worker in self._workers:
-            worker.end(at_once=kind is not None)
+            worker.end(at_once=at_once)
         self._workers.clear()
 
 
@@ -147,7 +154,7 @@ class _Worker:
                         self._made.put(result)
                     self._made.put(result)
         except (OSError, EOFError, pickle.UnpicklingError):
-            self._made.put(_End(SessionctlError(f"a process that read the store has ended: {self._status()}")))
+            self._made.put(_End(SessionctlError(f"a process beside this one has ended: {self._status()}")))
         else:
             self._status()
 
@@ -181,6 +188,7 @@ def _outcome(work: Work[Any, Any], portion: Any, made: BinaryIO) -> _End:
     try:
         for result in work(portion):
             pickle.dump(result, made)
+            made.flush()  # and where the parent is gone, this is the end
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - raised in the parent

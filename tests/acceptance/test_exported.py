@@ -60,5 +60,5 @@ def test_a_lost_worker_is_told(store: Path) -> None:
             os.kill(worker, signal.SIGKILL)
         out, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.decode().splitlines()[-1].endswith("a process that read the store has ended: Killed")
+    assert said.decode().splitlines()[-1].endswith("a process beside this one has ended: Killed")
     assert len(out.splitlines()) < 4 * SESSIONS

@@ -71,7 +71,7 @@ def test_portions_may_be_larger_than_any_pipe() -> None:
     [
         (-1, StoreBusy, "it is busy"),
         (-2, SessionctlError, "ZeroDivisionError"),
-        (-3, SessionctlError, "a process that read the store has ended: Killed"),
+        (-3, SessionctlError, "a process beside this one has ended: Killed"),
     ],
 )
 def test_errors_come_in_their_place(portion: int, error: type[SessionctlError], message: str) -> None:

@@ -44,7 +44,7 @@ def command(
             metavar="N",
             rich_help_panel=COPY,
             show_default="2; 1 into SQLite",
-            help="Threads that copy, each with its own connections.",
+            help="Processes that copy, each with its own connections.",
         ),
     ] = None,
     skip_misfits: Annotated[

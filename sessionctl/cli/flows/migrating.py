@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from sessionctl.core.report import Report, Stopped
 from sessionctl.errors import GuardRefused, SessionctlError, StoreMissing, StoreNotUnderstood
 from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.execute import Terms, work_off
+from sessionctl.operations.migration.copying import Copying, Processes
 from sessionctl.operations.migration.cut_over import CutOver, Journey, carry_holds
 from sessionctl.operations.migration.migrate import Migration
 from sessionctl.operations.migration.outlook import Outlook, look, usable
@@ -34,11 +35,12 @@ from sessionctl.operations.progress import Progress
 from sessionctl.operations.put_back import Case
 from sessionctl.operations.spool import SpooledPlan
 from sessionctl.operations.stop import Stop
-from sessionctl.stores import create_store, open_store
+from sessionctl.operations.workers import Workers
+from sessionctl.stores import adapter, create_store, open_store
 from sessionctl.stores.base import Store
 
-_MANY = 100_000
-"""Items for which it pays to start processes."""
+_PROCESSES = 2
+"""That copy, where the user does not say how many: with the server they keep two processors busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +64,34 @@ def migrate(errand: Errand, out: Output) -> int:
     known = settings()
     [source] = known.resolve([errand.source])
     target = known.to_be_made(errand.target, "DST")
-    ways, skipped = usable(routes(source, target, errand.prefix))
-    if not ways:
-        raise StoreMissing(f"there is no SDK store in {source}")
-    if skipped:
-        out.note(f"{skipped} other files in the fleet are no SDK stores and were skipped")
+    planned = routes(source, target, errand.prefix)
     directory = state_dir(current().env)
     private_directory(directory)
     with ExitStack() as stack:
+        processes = stack.enter_context(_processes(errand, source, target))
+        ways, skipped = usable(planned)
+        if not ways:
+            raise StoreMissing(f"there is no SDK store in {source}")
+        if skipped:
+            out.note(f"{skipped} other files in the fleet are no SDK stores and were skipped")
         place = record_of(directory, source.recorded, target.recorded, errand.prefix)
         record = stack.enter_context(MigrationRecord(place))
         there = _existing(target, create_tables=errand.create_tables)
         if there is not None:
             stack.enter_context(there)
         outlook = look(ways, there, record)
-        return _Work(errand, out, ways, record, directory, outlook, began).through()
+        return _Work(errand, out, ways, record, directory, outlook, began, processes).through()
+
+
+def _processes(errand: Errand, source: StoreAddress, target: StoreAddress) -> AbstractContextManager[Processes | None]:
+    """So many as are to copy, before any store is open; none for one, which a thread does as well, or for a look."""
+    count = errand.jobs or (1 if target.scheme == "sqlite" else _PROCESSES)  # of which one at a time writes
+    if errand.consent.dry_run or count == 1:
+        return nullcontext()
+    for scheme in {source.scheme, target.scheme}:
+        with suppress(SessionctlError, ImportError):  # opening it tells better
+            adapter(scheme)
+    return Workers(Copying(), count)
 
 
 def _existing(target: StoreAddress, *, create_tables: bool) -> Store | None:
@@ -101,6 +116,7 @@ class _Work:
     directory: Path
     outlook: Outlook
     began: float
+    processes: Processes | None
     done: CutOver = field(default_factory=CutOver)
 
     @property
@@ -144,6 +160,8 @@ class _Work:
                 self._copy_all(ledger, run, pulse, stop, stack)
             except SessionctlError as failure:
                 error = failure
+                if self.processes is not None:
+                    self.processes.abandon()
         stopped = Stopped.ERROR if error else Stopped.SIGNAL if stop else self.done.stopped
         status = self._tell(stopped, run, error, stop.signal)
         ledger.finish(run.run_id, self.done.tally.counts(), stopped, error.message if error else None)
@@ -154,7 +172,6 @@ class _Work:
             self._make_tables()
         with open_store(self.target) as target:
             settle_cut_off(target, ledger)
-            takes_turns = target.info().kind == "sqlite"  # one writer at a time
         observe = stack.enter_context(progress_of(self.out, "migrate"))
         progress = Progress(planned=self.outlook.matched)
         in_place = self.outlook.in_place
@@ -167,7 +184,7 @@ class _Work:
 
         migration = Migration(
             routes=self.ways, record=self.record, limits=self.errand.limits, stop=stop, bare=self.record.is_bare,
-            jobs=self.errand.jobs or (1 if takes_turns or self.outlook.left_items < _MANY else 2), observe=seen,
+            processes=self.processes, observe=seen,
             left_out=frozenset(misfit.session_id for misfit in self.outlook.misfits),
         )  # fmt: skip
 

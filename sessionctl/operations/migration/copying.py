@@ -1,29 +1,24 @@
-"""Copying sessions from one store into another: the work of one process or thread, and the crew that shares it."""
+"""Copying sessions from one store into another: the work of one process or thread, and how several share it."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple
 
 from sessionctl.core.patience import Trouble
-from sessionctl.core.record import SessionRecord, StoredItem, instant
-from sessionctl.core.serialising import style_of, styled
-from sessionctl.errors import SessionctlError
+from sessionctl.core.record import SessionRecord, StoredItem, instant, stored_item
+from sessionctl.core.serialising import all_styled, style_of
 from sessionctl.operations.migration.record import Entry, MigrationRecord
 from sessionctl.operations.migration.routes import Route
 from sessionctl.operations.put_back import Case, Placing, Whole, put_patiently
 from sessionctl.operations.restore import on_main_branch
 from sessionctl.operations.stop import Stop
+from sessionctl.operations.workers import Workers
 from sessionctl.stores import open_store
 
 SESSIONS, ITEMS, BYTES = 1000, 20_000, 16 * 2**20
@@ -50,38 +45,32 @@ class Copier:
         self._source.close()
         self._target.close()
 
-    def copy(self, ids: Sequence[str]) -> Copied:
+    def copy(self, ids: Sequence[str]) -> Iterator[Copied]:
         """Those of ``ids`` that are there still, in portions of a transaction each."""
-        became: Copied = []
         for portion in self._portions(ids):
             versions = {session.id: session.version for session, _ in portion}
             placed = put_patiently(self._target, portion, self._as_absent, self._trouble, self._stop, again=self._look)
-            became += [
-                (placing.case, _entry_of(self._route, placing, versions[placing.session.id])) for placing in placed
-            ]
-        return became
+            yield [(placing.case, _entry_of(self._route, placing, versions[placing.session.id])) for placing in placed]
 
     def _portions(self, ids: Sequence[str]) -> Iterator[list[Whole]]:
         some: list[Whole] = []
         items = size = 0
         for session, stored in self._source.whole(ids):
-            found = self._translated(session, stored)
-            some.append(found)
-            items += len(found[1])
-            size += sum(len(item.text) for item in found[1])
+            kept = self._visible(session, stored)
+            texts = all_styled([item.text for item in kept], self._style)
+            made = [stored_item((key, at, told, text)) for (key, at, told, _), text in zip(kept, texts, strict=True)]
+            some.append((self._named(session), tuple(made)))
+            items += len(texts)
+            size += sum(map(len, texts))
             if len(some) == SESSIONS or items >= ITEMS or size >= BYTES:
                 yield some
                 some, items, size = [], 0, 0
         if some:
             yield some
 
-    def _translated(self, session: SessionRecord, items: Iterable[StoredItem]) -> Whole:
-        """As the target's class would have written it, under its id there."""
-        kept, style = self._visible(session, items), self._style
-        return (
-            replace(session, id=self._route.id_there(session.id)),
-            tuple([StoredItem(key, stored_at, at, styled(text, style)) for key, stored_at, at, text in kept]),
-        )
+    def _named(self, session: SessionRecord) -> SessionRecord:
+        """Under its id in the target."""
+        return replace(session, id=self._route.id_there(session.id)) if self._route.prefix else session
 
     def _visible(self, session: SessionRecord, items: Iterable[StoredItem]) -> tuple[StoredItem, ...]:
         """All of it where both stores know branches, else the main one."""
@@ -126,75 +115,58 @@ def _entry_of(route: Route, placing: Placing, version: str) -> Entry:
     )
 
 
-class Crew:
-    """One thread, or several processes, that copy, with stores of their own, while their caller looks ahead.
+class Lot(NamedTuple):
+    """Sessions of one source to be copied. ``record`` is where the record lies; ``bare`` as in ``Migration``."""
 
-    ``jobs`` processes use as many cores; one thread costs no start.
-    """
+    route: Route
+    record: Path
+    bare: bool
+    ids: Sequence[str]
 
-    def __init__(self, route: Route, record: MigrationRecord, *, jobs: int, bare: bool, stop: Stop) -> None:
-        self.route = route
-        self._jobs = jobs
-        self._copier: Copier | None = None
-        self._make: Callable[[], Copier] = lambda: Copier(route, record, bare=bare, stop=stop)
-        self._pool: Executor
-        if jobs == 1:
-            self._pool = ThreadPoolExecutor(1, "migrate")
-        else:
-            began = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(jobs, began, _begin, (route, record.path, bare))
-        self._ahead: deque[Future[Copied]] = deque()
 
-    def take(self, ids: Sequence[str], count: Callable[[Copied], None]) -> None:
-        """Have ``ids`` copied; ``count`` is told of what was done meanwhile."""
-        work = self._copy if self._jobs == 1 else _copy
-        self._ahead.append(self._pool.submit(work, list(ids)))
-        while len(self._ahead) > self._jobs + 1 or (self._ahead and self._ahead[0].done()):
-            count(self._next())
+class Copying:
+    """The work of a process or a thread beside the one that lists, with stores and a record of its own."""
 
-    def finish(self, count: Callable[[Copied], None]) -> None:
-        while self._ahead:
-            count(self._next())
+    def __init__(self, stop: Stop | None = None) -> None:
+        self._stop = stop or Stop()
+        self._of: object = None
+        self._at_hand = ExitStack()
 
-    def _next(self) -> Copied:
+    def __call__(self, lot: Lot) -> Iterator[Copied]:
+        """What became of the sessions of each transaction."""
+        if self._of != lot[:-1]:
+            self.close()
+            record = self._at_hand.enter_context(MigrationRecord(lot.record))
+            copier = Copier(lot.route, record, bare=lot.bare, stop=self._stop)
+            self._copier = self._at_hand.enter_context(closing(copier))
+            self._of = lot[:-1]
+        yield from self._copier.copy(lot.ids)
+
+    def close(self) -> None:
+        self._of = None
+        self._at_hand.close()
+
+
+Processes = Workers[Lot, Copied]
+
+
+def by_processes(lots: Iterable[Lot], processes: Processes) -> Iterator[Copied]:
+    """What becomes of ``lots``, of which some are taken ahead of what is done."""
+    for _, became in processes.each(lots):
+        yield from became
+
+
+def by_a_thread(lots: Iterator[Lot], stop: Stop, ahead: int) -> Iterator[Copied]:
+    """The same with at most so many ``ahead``: it costs no start, and takes turns with its caller."""
+    coming: deque[Future[list[Copied]]] = deque()
+    with closing(Copying(stop)) as work, ThreadPoolExecutor(1, "migrate") as thread:
         try:
-            return self._ahead.popleft().result()
-        except BrokenProcessPool as error:
-            raise SessionctlError("a process that copied was ended from outside", hint="run it again") from error
-
-    def _copy(self, ids: list[str]) -> Copied:
-        if self._copier is None:
-            self._copier = self._make()
-        return self._copier.copy(ids)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for waiting in self._ahead:
-            waiting.cancel()
-        self._pool.shutdown(wait=True)
-        if self._copier is not None:
-            self._copier.close()
-
-
-_make_copier: Callable[[], Copier]
-
-
-def _begin(route: Route, record: Path, bare: bool) -> None:
-    """Of each process of a crew: Ctrl-C is for the one that leads, and without that one nothing goes on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
-    global _make_copier  # noqa: PLW0603 - a process of a pool has no other place for it
-    _make_copier = cache(lambda: Copier(route, MigrationRecord(record), bare=bare, stop=Stop()))
-
-
-def _outlive_nobody() -> None:
-    leader = multiprocessing.parent_process()
-    if leader is not None:
-        leader.join()
-        os._exit(1)
-
-
-def _copy(ids: list[str]) -> Copied:
-    return _make_copier().copy(ids)
+            for lot in lots:
+                coming.append(thread.submit(lambda lot: list(work(lot)), lot))
+                while len(coming) > ahead or (coming and coming[0].done()):
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+        finally:
+            for waiting in coming:
+                waiting.cancel()

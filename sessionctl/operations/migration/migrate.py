@@ -9,21 +9,26 @@ went away in its source, is deleted by a plan like any other, and put anew. All 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from operator import attrgetter
 
 from sessionctl.core.limits import Limits
 from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query
-from sessionctl.operations.migration.copying import ITEMS, SESSIONS, Copied, Crew
+from sessionctl.operations.migration.copying import ITEMS, SESSIONS, Copied, Lot, Processes, by_a_thread, by_processes
 from sessionctl.operations.migration.record import Entry, MigrationRecord
 from sessionctl.operations.migration.routes import Route
 from sessionctl.operations.put_back import Case, Tally
 from sessionctl.operations.stop import Stop
 from sessionctl.stores import open_store
+from sessionctl.stores.base import Store
+
+_AHEAD = 2
+"""Portions that wait for a thread."""
 
 
 @dataclass(slots=True)
@@ -47,7 +52,7 @@ class PassTally:
 
 @dataclass(slots=True, kw_only=True)
 class Migration:
-    """A migration at work.
+    """A migration at work, by ``processes`` where there are any, and where no limit needs every step counted.
 
     ``observe`` is told what was copied so far; ``bare``: the tables have no index yet; ``left_out`` are sessions
     of the sources that have no place in the target.
@@ -57,7 +62,7 @@ class Migration:
     record: MigrationRecord
     limits: Limits
     stop: Stop
-    jobs: int = 1
+    processes: Processes | None = None
     bare: bool = False
     left_out: frozenset[str] = frozenset()
     observe: Callable[[Totals], None] = lambda _: None
@@ -77,9 +82,6 @@ class Migration:
         found.gone = self._gone(listed)
         return found
 
-    def _crew(self, route: Route, stop: Stop) -> Crew:
-        return Crew(route, self.record, jobs=self.jobs, bare=self.bare, stop=stop)
-
     def _gone(self, listed: set[int]) -> list[Entry]:
         """What was put and is in its source no more; a source that is away itself, as a fleet's file, tells nothing."""
         here = {route.source.recorded for route in self.routes}
@@ -91,46 +93,57 @@ class Migration:
         for route in self.routes:
             here = [route.id_here(entry.id) for entry in entries if entry.source == route.source.recorded]
             ids = [each for each in here if each is not None]
-            with self._crew(route, Stop()) as crew:
-                for start in range(0, len(ids), SESSIONS):
-                    crew.take(ids[start : start + SESSIONS], partial(self._count, found))
-                crew.finish(partial(self._count, found))
+            lots = (self._lot(route, ids[start : start + SESSIONS]) for start in range(0, len(ids), SESSIONS))
+            for became in by_a_thread(lots, Stop(), _AHEAD):
+                self._count(found, became)
         return found
 
     def _route(self, route: Route, found: PassTally, listed: set[int], present: set[int]) -> None:
         """``listed`` gets the sessions of the source, by the hashes of their ids in the target; ``present`` are its."""
-        with open_store(route.source) as source, self._crew(route, self.stop) as crew:
-            for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION), self.limits):
-                there = [route.id_there(ref.id) for ref in refs]
-                listed.update(map(hash, there))
-                put = self.record.find(there)
-                known = {name: entry for name, entry in put.items() if hash(name) in present}
-                wanted = [
-                    ref.id
-                    for ref, name in zip(refs, there, strict=True)
-                    if (name not in known or known[name].version != ref.version) and ref.id not in self.left_out
-                ]
-                found.in_place += len(refs) - len(wanted)
-                if wanted and not self._collect(crew, wanted, found):
-                    break
-            crew.finish(partial(self._count, found))
+        with open_store(route.source) as source, closing(self._lots(source, route, found, listed, present)) as lots:
+            for became in self._copied(lots):
+                self._count(found, became)
 
-    def _collect(self, crew: Crew, ids: Sequence[str], found: PassTally) -> bool:
-        """Hand ``ids`` to the crew and count what it has done; False where the run must end."""
-        if ended := self._must_end():
-            found.stopped = ended
-            return False
-        crew.take(ids, partial(self._count, found))
-        self._pace()
-        return True
+    def _copied(self, lots: Iterator[Lot]) -> Iterator[Copied]:
+        one_by_one = self.limits.max_sessions is not None or self.limits.rate is not None
+        if one_by_one or self.processes is None:
+            return by_a_thread(lots, self.stop, 0 if one_by_one else _AHEAD)
+        return by_processes(lots, self.processes)
+
+    def _lots(
+        self, source: Store, route: Route, found: PassTally, listed: set[int], present: set[int]
+    ) -> Generator[Lot, None, None]:
+        """What is not in place as it is now, as long as the run goes on."""
+        for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION), self.limits):
+            there = [route.id_there(ref.id) for ref in refs]
+            listed.update(map(hash, there))
+            put = self.record.find(there)
+            known = {name: entry for name, entry in put.items() if hash(name) in present}
+            wanted = [
+                ref.id
+                for ref, name in zip(refs, there, strict=True)
+                if (name not in known or known[name].version != ref.version) and ref.id not in self.left_out
+            ]
+            found.in_place += len(refs) - len(wanted)
+            if not wanted:
+                continue
+            if ended := self._must_end():
+                found.stopped = ended
+                return
+            yield self._lot(route, wanted)
+            self._pace()
+
+    def _lot(self, route: Route, ids: Sequence[str]) -> Lot:
+        return Lot(route, self.record.path, self.bare, ids)
 
     def _count(self, found: PassTally, became: Copied) -> None:
-        for case, entry in became:
-            totals = Totals(sessions=1, items=entry.items, bytes=entry.bytes)
+        for case, entries in _by_case(became).items():
+            items, octets = (sum(map(attrgetter(name), entries)) for name in ("items", "bytes"))
+            totals = Totals(sessions=len(entries), items=items, bytes=octets)
             if case is Case.STALE:
-                found.stale.append(entry)
+                found.stale += entries
             else:
-                found.tally.add(entry.id, case, totals)
+                found.tally.add([entry.id for entry in entries], case, totals)
             if case is Case.BACK:
                 self.copied += totals
         self.record.note(entry for case, entry in became if case in (Case.BACK, Case.ALREADY))
@@ -153,6 +166,13 @@ class Migration:
         until = self.began + self.copied.sessions / self.limits.rate
         while not self._must_end() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
+
+
+def _by_case(became: Copied) -> dict[Case, list[Entry]]:
+    found: dict[Case, list[Entry]] = {}
+    for case, entry in became:
+        found.setdefault(case, []).append(entry)
+    return found
 
 
 def _batches(refs: Iterable[SessionRef], limits: Limits) -> Iterator[list[SessionRef]]:

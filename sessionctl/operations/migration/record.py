@@ -12,10 +12,9 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from sessionctl.core.model import SessionRef
 from sessionctl.errors import SessionctlError
@@ -32,8 +31,7 @@ _TO_THE_SECOND = timedelta(seconds=1)
 """Stores keep stamps to the second, and round them as they like."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One session as it was put: its id in the target, the recorded address of its source, and its version there.
 
     ``items``, ``bytes`` and ``updated`` are those put, by which it is known again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -37,7 +37,7 @@ from sessionctl.stores.sql.put import item_stamps, session_stamps
 _HEADER, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _COUNT, _LENGTH, _STAMP = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">iq").pack
 _OCTETS = {"int2": 2, "int4": 4, "int8": 8}
-_EPOCH, _MICROSECOND = datetime(2000, 1, 1), timedelta(microseconds=1)  # noqa: DTZ001 - the server's, of local times too
+_EPOCH, _DAY_S = datetime(2000, 1, 1), 86_400  # noqa: DTZ001 - the server's, of local times too
 _STAMP_LENGTH = len("2026-01-01 10:00:00.000000")
 _UTC = frozenset({"utc", "etc/utc", "uct", "etc/uct", "gmt", "etc/gmt", "zulu", "etc/zulu"})
 """Zones in which local times are those of UTC, then and now."""
@@ -198,7 +198,10 @@ def _stamp_field(stamp: str) -> bytes | None:
         at = datetime.fromisoformat(stamp)
     except ValueError:
         return None
-    return None if len(stamp) != _STAMP_LENGTH or at.tzinfo else _STAMP(8, (at - _EPOCH) // _MICROSECOND)
+    if len(stamp) != _STAMP_LENGTH or at.tzinfo:
+        return None
+    days, seconds, micros = (since := at - _EPOCH).days, since.seconds, since.microseconds
+    return _STAMP(8, (days * _DAY_S + seconds) * 1_000_000 + micros)
 
 
 def _blocks(rows: Iterable[bytes]) -> Iterator[bytes]:
