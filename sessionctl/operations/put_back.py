@@ -26,8 +26,8 @@ from sessionctl.stores.base import Store
 if TYPE_CHECKING:
     from sessionctl.operations.stop import Stop
 
-_TOGETHER = 250
-_BYTES_TOGETHER = 4 * 2**20
+_TOGETHER = 500
+_BYTES_TOGETHER = 8 * 2**20
 """Sessions put back in one transaction, at most; one larger session goes alone."""
 _NAMED_REFUSED = 100
 _ATTEMPTS = 3

@@ -118,6 +118,11 @@ class Foreseen:
     conflicts: dict[str, Totals] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
 
+    @property
+    def is_all_absent(self) -> bool:
+        """Had the store nothing of what is to be restored?"""
+        return self.tally.matched == self.tally.by_case[Case.BACK]
+
     def after(self, replaced: Iterable[str]) -> Tally:
         """What it comes to once those that are ``replaced`` were deleted."""
         gone = frozenset(replaced)
@@ -161,6 +166,10 @@ class _Look:
         ids = [session.id for session, _ in some]
         there = {whole.session.id: _texts(whole.items) for whole in self.store.whole(ids)}
         return [self._placing(session, items, there.get(session.id)) for session, items in some]
+
+    def as_absent(self, some: Sequence[Whole]) -> list[Placing]:
+        """The cases where the store has none of them; it looks again where it puts them."""
+        return [self._placing(self._named(session), items, None) for session, items in some]
 
     def _named(self, session: SessionRecord) -> SessionRecord:
         return session if self.rename is None else replace(session, id=self.rename)
@@ -208,13 +217,15 @@ def restore(
     done: Tally,
     *,
     stop: Stop,
+    absent: bool = False,
     hold: Hold | None = None,
     observe: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> None:
     """Put in all that can be, and count it in ``done``. Trouble that passes is borne; another error comes out.
 
-    Each portion is one transaction, with ``hold`` on what it puts in; ``observe`` is told the ids. Raises
-    GuardRefused where a conflict came up meanwhile and is to ``FAIL`` the run.
+    Each portion is one transaction, with ``hold`` on what it puts in; ``observe`` is told the ids. ``absent``: the
+    store had none of them just now, so that it is asked only where they are put. Raises GuardRefused where a conflict
+    came up meanwhile and is to ``FAIL`` the run.
     """
     trouble = Trouble()
     for header, some in source.portions():
@@ -223,7 +234,7 @@ def restore(
         look = _look(store, source, header, conflict)
         # Its old keys may be those of others by now, where the store was made anew.
         again = replace(look, exact=False)
-        placed = put_patiently(store, some, look, trouble, stop, hold, again=again)
+        placed = put_patiently(store, some, look.as_absent if absent else look, trouble, stop, hold, again=again)
         for placing in placed:
             done.count(placing)
         observe([placing.session.id for placing in placed if placing.case.is_writing])

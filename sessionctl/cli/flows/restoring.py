@@ -190,7 +190,7 @@ class _Work:
             observe=lambda _: pulse.note(self.done.counts),
         )  # fmt: skip
         if self.plan is None:
-            put(self.source, stop=stop)
+            put(self.source, stop=stop, absent=self.foreseen.is_all_absent)
             return
         self.replaced = self._replace(self.plan, ledger, run, pulse, cover, stop)
         replaced, rest = self.source.split(self.foreseen.conflicts)

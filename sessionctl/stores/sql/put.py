@@ -21,6 +21,7 @@ from sessionctl.stores.sql.whole import SqlWholeStore
 
 _KEYS = 10_000
 """Looked up in one statement."""
+_SECONDS = len("2026-01-01 10:00:00")
 _UNFIT = (DataError, UnicodeEncodeError, OverflowError)
 """A text, a time or a key that this server cannot hold."""
 
@@ -214,8 +215,10 @@ def item_stamps(put: Put) -> list[str | None]:
 
 def _utc(stored: str | None, at: str | None) -> str | None:
     """The instant as ``YYYY-MM-DD HH:MM:SS.ffffff``, which sorts as the time does; None where it is none."""
-    if at is None and stored is not None and is_usual(stored):
-        return f"{stored}.000000"
+    if at is None and stored is not None and is_usual(stored[:_SECONDS]):
+        fraction = stored[_SECONDS:] or ".000000"
+        if len(fraction) == len(".000000") and fraction[0] == "." and fraction.isascii() and fraction[1:].isdigit():
+            return stored[:_SECONDS] + fraction
     try:
         value = datetime.fromisoformat(at or stored or "")
         if value.tzinfo is not None:
