@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sessionctl.core.patience import Trouble
-from sessionctl.core.record import SessionRecord, StoredItem, instant, stored_item
+from sessionctl.core.record import PlainItem, SessionRecord, StoredItem, instant, plain_items, stored_item
 from sessionctl.core.serialising import all_styled, style_of
 from sessionctl.operations.migration.record import Entry, MigrationRecord
 from sessionctl.operations.migration.routes import Route
@@ -56,8 +56,9 @@ class Copier:
         some: list[Whole] = []
         items = size = 0
         for session, stored in self._source.whole(ids):
-            kept = self._visible(session, stored)
-            texts = all_styled([item.text for item in kept], self._style)
+            # Of stamps the instant is asked for alone; where there are branches, keys are as well.
+            kept: Sequence[PlainItem] = self._visible(session, stored) if session.extras else tuple(plain_items(stored))
+            texts = all_styled([item[3] for item in kept], self._style)
             made = [stored_item((key, at, told, text)) for (key, at, told, _), text in zip(kept, texts, strict=True)]
             some.append((self._named(session), tuple(made)))
             items += len(texts)
