@@ -32,7 +32,8 @@ export    all items as JSON Lines, whole programs and files, beside sqlite3's ``
           psql's ``\\copy`` and mariadb-dump; and the memory of all its processes together
 restore   an archive of the whole store into empty tables of PostgreSQL, beside a raw COPY of the same rows
 migrate   a SQLite store of as many sessions into PostgreSQL, beside a COPY of its rows written by hand: into tables
-          that it makes, with the index after the rows on both sides, and into tables that are there
+          that it makes, with the index after the rows on both sides, and into tables that are there; and beside
+          pgloader, tuned (``apt-get install pgloader``)
 archived  whole runs of ``purge --archive`` of the older half, beside the same without an archive
 
 Stores are generated anew (``generator.py``), one for each engine, and each purge has a fresh copy. PostgreSQL and

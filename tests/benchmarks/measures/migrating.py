@@ -1,16 +1,20 @@
-"""``migrate`` of a SQLite store into PostgreSQL beside a COPY of the same rows, written by hand.
+"""``migrate`` of a SQLite store into PostgreSQL beside a COPY of the same rows, written by hand, and beside pgloader.
 
-The COPY reads the file as it lies and sends the texts as they are; keys, index and foreign key come after the load,
-or stand in the tables before it.
+The COPY is what somebody would write in Python: it reads the file as it lies, in one connection, and sends the texts
+as they are, without a look at them; keys, index and foreign key come after the load, or stand in the tables before it.
+pgloader is given what it needs to be at its best. Ours is the whole command from its start: it looks for what has no
+place there first, writes each item as the target's class would, and keeps what can go on after a crash.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks import pgloader
 from benchmarks.figures import Figure, Target, seconds, side_by_side
 from benchmarks.processes import environment, seconds_of, sessionctl
 from benchmarks.server_engines import Postgresql
@@ -35,6 +39,8 @@ _BARE = (
 
 def figures(engine: Sqlite, server: Postgresql, directory: Path, rounds: int) -> Iterator[Figure]:
     """Items a second: whole commands beside one connection's COPY."""
+    source = engine.address.path
+    assert source is not None
     items = engine.generated.scale.sessions * engine.generated.scale.items
     schema = schema_of("postgresql", {})
     after = (*_KEYS, *filter(None, (schema.index, schema.foreign_key)))
@@ -45,7 +51,7 @@ def figures(engine: Sqlite, server: Postgresql, directory: Path, rounds: int) ->
                 if made:
                     create_store(parse_address(url)).close()
                 env = environment(directory)
-                command = ["migrate", str(engine.address.path), url, "--follow-up", "0", "--yes", "--quiet", *flags]
+                command = ["migrate", str(source), url, "--follow-up", "0", "--yes", "--quiet", *flags]
                 took = seconds_of(sessionctl(*command), env)
                 _is_whole(url, engine)
             return items / took
@@ -57,11 +63,17 @@ def figures(engine: Sqlite, server: Postgresql, directory: Path, rounds: int) ->
             with server.nothing() as url:
                 for statement in before:
                     postgres_execute(url, statement)
-                took = seconds(lambda: _copy(str(engine.address.path), url, then))
+                took = seconds(lambda: _copy(str(source), url, then))
                 _is_whole(url, engine)
             return items / took
 
         return run
+
+    def loading() -> float:
+        with server.nothing() as url:
+            took = seconds(lambda: pgloader.load(source, url))
+            _is_whole(url, engine)
+        return items / took
 
     for name, mine, theirs in (
         ("migrate : COPY, index after", ours("--create-tables", made=False), by_hand(_BARE, after)),
@@ -72,6 +84,14 @@ def figures(engine: Sqlite, server: Postgresql, directory: Path, rounds: int) ->
             measure="migrate", engine=server.name, name=name, unit="items/s", ours=values[0], baseline=values[1],
             target=Target(ratio=0.8, at_least=True), note="a whole command, items in the target's style",
         )  # fmt: skip
+    if not pgloader.is_installed():
+        print(pgloader.HOW_TO_GET, file=sys.stderr)
+        return
+    values = side_by_side(rounds, ours("--create-tables", made=False), loading)
+    yield Figure(
+        measure="migrate", engine=server.name, name="migrate : pgloader", unit="items/s", ours=values[0],
+        baseline=values[1], target=Target(ratio=1.5, at_least=True), note="tuned, into tables it makes",
+    )  # fmt: skip
 
 
 def _copy(path: str, url: str, then: tuple[str, ...]) -> None:

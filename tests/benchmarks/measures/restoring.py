@@ -1,4 +1,8 @@
-"""``restore`` into PostgreSQL beside a raw COPY of the same rows into the same empty tables."""
+"""``restore`` into PostgreSQL beside a raw COPY of the same rows into the same empty tables.
+
+The raw COPY is fed from files that were copied out before, as they are: nothing is read or checked for it. Ours reads
+the archive twice, to know what would come of it and to put it in, and holds what it puts.
+"""
 
 from __future__ import annotations
 
