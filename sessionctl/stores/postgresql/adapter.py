@@ -73,6 +73,7 @@ _PLACE_OF_HOLDS = """
     SELECT n.nspname, EXISTS (SELECT 1 FROM pg_class h WHERE h.relnamespace = n.oid AND h.relname = %(name)s)
     FROM pg_class s JOIN pg_namespace n ON n.oid = s.relnamespace WHERE s.oid = CAST(%(sessions)s AS regclass)
 """
+_GIVEN_IDS = "unnest(CAST(%(ids)s AS text[])) WITH ORDINALITY AS given(name, place)"
 _USAGE = text("""
     WITH tables AS (
         SELECT t.relid, pg_total_relation_size(t.relid) AS bytes, pg_relation_size(t.relid) AS heap
@@ -294,6 +295,16 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
             .select_from(self._sessions.join(sums, true()))
             .where(*conditions, *self._size_bounds(query, sums.c))
         )
+
+    def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Sequence[Any]:
+        # Planned once, not for each session, which would take longer than all the rest.
+        place, session = literal_column("given.place - 1", BIGINT), literal_column("given.name", String)
+        asked = self._looking_at(place, session, first, last)
+        values = {name: value for _, constants in asked for name, value in constants.items()}
+        ends = " UNION ALL ".join(f"({text})" for text, _ in asked)
+        statement = f"SELECT ends.* FROM {_GIVEN_IDS}, LATERAL ({ends}) AS ends"
+        with self._reading() as connection:
+            return connection.exec_driver_sql(statement, {**values, "ids": _array(ids)}).all() if asked else ()
 
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:  # noqa: ARG002
         result.close()  # the server drops its cursor, and what was not fetched never travels

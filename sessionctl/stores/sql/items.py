@@ -19,6 +19,8 @@ _ENDS_TOGETHER, _ENDS_OF = 5000, 50
 """Items, and sessions, whose ends are asked for in one statement."""
 _SPOTS = 200
 """Places from which a sample is taken."""
+_Found = tuple[Any, int, Any, str]
+"""Of an item: what its stamp is sorted by, its key, instant and text."""
 
 
 class SqlItemReader(SqlReader):
@@ -55,39 +57,49 @@ class SqlItemReader(SqlReader):
         yield from map(self._item, self._stream(statement, most=last))
 
     def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
-        both = ((first, False), (last, True))
-        asked = [self._looking_at(count, newest=newest) for count, newest in both if count > 0]
         most = max(1, min(_ENDS_OF, _ENDS_TOGETHER // max(1, first + last)))
         for ids in chunked(filter(self._is_storable, dict.fromkeys(session_ids)), most):
-            # One SELECT for each, put together as text: compiling them would take longer than they do.
-            parts = [f"({text})".replace("%(b_", f"%(b{place}_") for text, _ in asked for place in range(len(ids))]
-            values = {name: value for _, constants in asked for name, value in constants.items()}
-            values |= {f"b{place}_session": session_id for place, session_id in enumerate(ids)}
-            values |= {f"b{place}_place": place for place in range(len(ids))}
-            heads: list[list[Any]] = [[] for _ in ids]
-            tails: list[list[Any]] = [[] for _ in ids]
-            with self._reading() as connection:
-                for row in connection.exec_driver_sql(" UNION ALL ".join(parts), values) if parts else ():
-                    (tails if row.newest else heads)[row.place].append(row)
+            heads: list[list[_Found]] = [[] for _ in ids]
+            tails: list[list[_Found]] = [[] for _ in ids]
+            for place, newest, stored, key, created, text in self._both_ends(ids, first, last):
+                (tails if newest else heads)[place].append((stored, key, created, text))
             for place, session_id in enumerate(ids):
                 if tails[place]:
                     yield Ends(session_id, self._in_order(heads[place]), self._in_order(tails[place]))
 
-    def _in_order(self, rows: list[Any]) -> list[Item]:
-        rows.sort(key=lambda row: (row.stored is not None, row.stored, row.key))
-        return [self._item(row) for row in rows]
+    def _in_order(self, found: list[_Found]) -> list[Item]:
+        found.sort(key=lambda one: (one[0] is not None, one))  # keys differ, so that no text is ever compared
+        return [Item(key=key, text=text, created_at=self._time(created)) for _, key, created, text in found]
 
-    def _looking_at(self, count: int, *, newest: bool) -> tuple[str, Mapping[str, Any]]:
-        """So many items of one session from one of its ends, in any order: a short walk on the index. Its constants."""
-        m = self._messages.c
+    def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Sequence[Any]:
+        """Rows (place in ``ids``, from the newest end?, stored stamp, key, instant, text) of the items at both ends."""
         place: Expression = bindparam("b_place")
-        session = bindparam("b_session", type_=String)
-        order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
-        end: list[Expression] = [place.label("place"), literal_column(str(int(newest))).label("newest")]
-        found = select(*end, *self._item_columns(), m.created_at.label("stored"))
-        found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
-        compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
-        return str(compiled), compiled.params
+        session: Expression = bindparam("b_session", type_=String)
+        asked = self._looking_at(place, session, first, last)
+        if not asked:
+            return ()
+        # One SELECT for each, put together as text: compiling them would take longer than they do.
+        parts = [f"({text})".replace("%(b_", f"%(b{at}_") for text, _ in asked for at in range(len(ids))]
+        values = {name: value for _, constants in asked for name, value in constants.items()}
+        values |= {f"b{at}_session": session_id for at, session_id in enumerate(ids)}
+        values |= {f"b{at}_place": at for at in range(len(ids))}
+        with self._reading() as connection:
+            return connection.exec_driver_sql(" UNION ALL ".join(parts), values).all()
+
+    def _looking_at(
+        self, place: Expression, session: Expression, first: int, last: int
+    ) -> list[tuple[str, Mapping[str, Any]]]:
+        """The SELECTs for the ends of one session, in any order: a short walk on the index each. Their constants."""
+        m = self._messages.c
+        asked = []
+        for newest, count in enumerate((first, last)):
+            order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
+            told = [place.label("place"), literal_column(str(newest)).label("newest"), m.created_at.label("stored")]
+            found = select(*told, *self._item_columns())
+            found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
+            compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
+            asked += [(str(compiled), compiled.params)] if count > 0 else []
+        return asked
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         m = self._messages.c
