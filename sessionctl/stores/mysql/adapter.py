@@ -46,7 +46,7 @@ from sessionctl.core.finding import Finding
 from sessionctl.core.model import Capabilities, Order, Pace, Preflight, Recheck, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
-from sessionctl.drivers.mysql import error_number, make_engine, translate
+from sessionctl.drivers.mysql import Numbers, error_number, make_engine, translate
 from sessionctl.errors import SessionctlError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
@@ -215,6 +215,9 @@ class Adapter(VacuumedTables, SqlFindings, LookingStore):
 
     def _is_given(self, column: Expression) -> Condition:
         return column.bool_op("IN")(bindparam("ids"))  # the driver writes the list
+
+    def _given(self, values: Sequence[Any]) -> Sequence[Any]:
+        return Numbers(values) if values and type(values[0]) is int else values
 
     def _is_given_key(self) -> Condition:
         return self._messages.c.id.bool_op("IN")(bindparam("keys"))
