@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -22,6 +24,13 @@ from sessionctl.testing.case import turn, user
 __all__ = ["disk"]
 
 KILOBYTE = json.dumps(user("x" * 900))
+
+
+@pytest.fixture
+def lasting() -> Iterator[Path]:
+    """A directory that is not in memory, as those of the tests may be: no file goes by way of such a one unasked."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)
 
 
 def made(path: Path, *, kept: int, gone: int, mode: int = 0) -> Path:
@@ -48,14 +57,14 @@ def is_whole(path: Path, *, kept: int) -> bool:
     return (said, count, mode) == ("ok", kept, "wal") and [json.loads(text) for (text,) in stays] == turn(1)
 
 
-def test_where_its_own_disk_is_full(disk: Path, tmp_path: Path) -> None:
+def test_where_its_own_disk_is_full(disk: Path, lasting: Path) -> None:
     store = made(disk / "store.db", kept=300, gone=400)
     size, inode, mode = store.stat().st_size, store.stat().st_ino, store.stat().st_mode
     fill_up(disk)
     refused = sessionctl("vacuum", "-s", store, "--full", "--yes", "-o", "json")
     assert (refused.status, refused.error["code"]) == (2, "guard")
     assert "needs about" in refused.error["message"]
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = lasting / "elsewhere"
     elsewhere.mkdir()
     done = sessionctl("vacuum", "-s", store, "--full", "--via", elsewhere, "--yes", "-o", "json")
     assert done.status == 0, done.said
@@ -126,22 +135,22 @@ def test_kill_9(tmp_path: Path, instant: str) -> None:
     assert store.stat().st_size < 1.05 * len(KILOBYTE) * kept * 1.2
 
 
-def test_what_was_cut_off_is_not_finished_while_somebody_is_at_it(tmp_path: Path) -> None:
-    store = made(tmp_path / "store.db", kept=100, gone=100)
-    copy = tmp_path / "copy.db"
+def test_what_was_cut_off_is_not_finished_while_somebody_is_at_it(lasting: Path) -> None:
+    store = made(lasting / "store.db", kept=100, gone=100)
+    copy = lasting / "copy.db"
     with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
         db.execute("VACUUM INTO ?", (str(copy),))
     from sessionctl.stores.sqlite.mark import Mark
 
     with store.open("r+b") as file:
         file.write(Mark(copy, has_log=True).to_bytes())
-    arguments = ["vacuum", "-s", store, "--full", "--via", tmp_path, "--yes", "-o", "json"]
+    arguments = ["vacuum", "-s", store, "--full", "--via", lasting, "--yes", "-o", "json"]
     with store.open("r+b") as other:
         fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)
         refused = sessionctl(*arguments)
         assert (refused.status, refused.error["code"]) == (2, "guard")
         assert copy.exists()
-    hidden = copy.rename(tmp_path / "hidden")
+    hidden = copy.rename(lasting / "hidden")
     told = sessionctl(*arguments)
     assert told.status == 10
     hidden.rename(copy)
