@@ -187,7 +187,7 @@ async def _append_all(case: SdkCase, transcripts: Sequence[Transcript]) -> None:
             await case._let_go(session)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
+        for _ in range(1 if isinstance(case, SqliteCase) else _AT_ONCE):  # a file has one writer; others would sleep
             group.create_task(work())
 
 
