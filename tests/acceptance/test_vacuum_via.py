@@ -28,7 +28,8 @@ KILOBYTE = json.dumps(user("x" * 900))
 
 @pytest.fixture
 def lasting() -> Iterator[Path]:
-    """A directory that is not in memory, as those of the tests may be: no file goes by way of such a one unasked."""
+    """A directory that is not in memory, as those of the tests may be: no file goes by way of such a one unasked,
+    and on a disk each step takes long enough to be met."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         yield Path(directory)
 
@@ -107,10 +108,10 @@ def test_a_disk_that_becomes_full_meanwhile(disk: Path, tmp_path: Path, way: str
 
 
 @pytest.mark.parametrize("instant", ["copying", "writing over"])
-def test_kill_9(tmp_path: Path, instant: str) -> None:
+def test_kill_9(lasting: Path, instant: str) -> None:
     kept = 10_000
-    store = made(tmp_path / "store.db", kept=kept, gone=5000)
-    other = tmp_path / "other"
+    store = made(lasting / "store.db", kept=kept, gone=5000)
+    other = lasting / "other"
     other.mkdir()
     arguments = ["vacuum", "-s", store, "--full", "--via", other, "--force", "--yes"]
     with running(*arguments) as process:
