@@ -61,17 +61,21 @@ def arrived(place: str) -> int:
 
 
 def test_four_writers_on_the_source_lose_nothing(
-    tmp_path: Path, postgres_url: str, sdk_processes: Callable[[], SdkProcess]
+    tmp_path: Path, postgres_url: str, sdk: SdkProcess, sdk_processes: Callable[[], SdkProcess]
 ) -> None:
+    """Two of them in one process, two in another."""
     source = tmp_path / "source.db"
     ids = crowd(source, 600)
     shares = [ids[number : 60 * WRITERS : WRITERS] for number in range(WRITERS)]  # a session has one writer at a time
+    processes = [sdk, sdk_processes()]
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
-                sdk_processes().running(str(source), share, at_random=True, think_s=0.01, kind="SQLiteSession", seed=1)
+                processes[number % 2].running(
+                    str(source), share, at_random=True, think_s=0.01, kind="SQLiteSession", seed=1
+                )
             )
-            for share in shares
+            for number, share in enumerate(shares)
         ]
         for writer in writers:
             writer.wait_appends(2)
