@@ -27,8 +27,16 @@ __all__ = [
 _COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 _SCREEN = {"COLUMNS", "LINES"}  # readline exports them to the workers of xdist
 _DRIVERS = ("PG", "MYSQL_")
-_LONG = ("tests/docs/", "tests/acceptance/test_real_transcripts.py", "tests/acceptance/test_migrated_live.py")
-"""These come first: at the end one worker would be busy with them alone."""
+_LONG = (
+    "tests/docs/",
+    "tests/acceptance/test_real_transcripts.py",
+    "tests/acceptance/test_migrated_live.py",
+    "tests/acceptance/test_shared_ledger.py",
+    "tests/acceptance/test_faults_",
+    "tests/benchmarks/",
+)
+"""These come first: at the end one worker would be busy with them, or wait, alone. Some share what their module makes,
+which is made once as long as no other worker takes a part of them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
