@@ -199,6 +199,25 @@ def _moved_creation(ref: Any) -> Any:
     return replace(ref, created_at=ref.created_at.replace(tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC))
 
 
+def test_in_utc_whole_sessions_are_what_they_are_where_zones_are_looked_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = ("infinity", "-infinity", "0044-03-15 BC", "0001-01-02", "0001-01-01", "9999-12-30", "9999-12-31")
+    for stamp in (*stamps, "2026-01-01 10:00:00.000001"):
+        insert = "INSERT INTO agent_messages (session_id, message_data, created_at) VALUES ('a', '{}', %s)"
+        postgres_execute(url, insert, (stamp,))
+
+    def whole() -> list[Any]:
+        with opened(url, timezone="UTC") as store:
+            ids = [ref.id for ref in store.sessions(Query())]
+            return [(session, list(items)) for session, items in store.whole(ids)]
+
+    found = whole()
+    assert any(len(items) > len(stamps) for _, items in found)
+    monkeypatch.setattr("sessionctl.stores.postgresql.copy._UTC", frozenset())
+    assert whole() == found
+
+
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:
     for session_id, stamp in (("a", "infinity"), ("b", "-infinity"), ("c", "0044-03-15 BC")):
         postgres_execute(url, "UPDATE agent_sessions SET updated_at = %s WHERE session_id = %s", (stamp, session_id))

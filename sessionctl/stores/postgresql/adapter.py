@@ -31,6 +31,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     null,
+    or_,
     select,
     text,
     true,
@@ -205,6 +206,9 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
     def _instant_beyond(self, column: Column[Any]) -> Expression:
         instant = self._instant(column, Clock.LOCAL)
+        if self._in_utc:  # zones are looked up for each item, which takes the server longer than to read it
+            first, last = _RANGE[Clock.LOCAL]
+            return case((or_(column < literal_column(first), column > literal_column(last)), instant))
         return case((func.timezone("UTC", instant) != column, instant))
 
     def _stamp_of(self, stored: Expression, clock: Clock) -> Expression:

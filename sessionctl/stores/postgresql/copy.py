@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.model import Put
+from sessionctl.core.record import WholeSession
 from sessionctl.stores.holds_table import COLUMNS
 from sessionctl.stores.sql.apply import SqlStore
 from sessionctl.stores.sql.dialect import Expression
@@ -141,6 +142,10 @@ class CopyingStore(SqlStore):
             value = self._stamp_at(column, stamp) if is_local else cast(stamp, TIMESTAMP)
             fields |= {row[0]: field(row[1]) for row in connection.execute(select(stamp, func.timestamp_send(value)))}
         return {None: field(None)} | fields
+
+    def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
+        self._is_utc(connection)  # known then to ``_instant_beyond``
+        return super()._whole_of(connection, ids)
 
     def _is_utc(self, connection: Connection) -> bool:
         """Are local times here those of UTC? Asked once: they are of the role, whatever connection it has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -50,9 +51,8 @@ class SqlWholeStore(SqlHoldStore):
                 connection.rollback()
 
     def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
-        s = self._sessions.c
-        columns = [*self._session_columns(), *self._stamps(s.created_at, "c"), *self._stamps(s.updated_at, "u")]
-        found = connection.execute(select(*columns).where(self._is_exactly_any(s.session_id, ids))).all()
+        mine = self._is_exactly_any(self._sessions.c.session_id, ids)
+        found = connection.execute(self._records.where(mine)).all()
         if not found:
             return
         sizes = {row.owner: row for row in connection.execute(self._sizes_of(ids))}
@@ -100,8 +100,7 @@ class SqlWholeStore(SqlHoldStore):
         if not found:
             return {}
         m = self._messages.c
-        several = select(*self._whole_columns()).where(self._is_any(m.session_id, list(found)))
-        result = connection.execute(several)
+        result = connection.execute(self._whole_items.where(self._is_any(m.session_id, list(found))))
         for row in result.cursor.fetchall():  # the driver's own rows: there is nothing in them to convert
             if row[0] in found:
                 found[row[0]].append(row)
@@ -119,18 +118,25 @@ class SqlWholeStore(SqlHoldStore):
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c
-        statement: Select[Any] = select(*self._whole_columns()).where(
-            m.session_id == session_id, *self._exactly(literal(session_id))
-        )
+        statement = self._whole_items.where(m.session_id == session_id, *self._exactly(literal(session_id)))
         # Of this statement alone: of the connection it would hold for the next ones too, which are not streamed.
         streamed = {"stream_results": True, "yield_per": 100}
         for row in connection.execute(statement.order_by(m.created_at, m.id), execution_options=streamed):
             yield from self._sorted([row])
 
-    def _whole_columns(self) -> list[Expression]:
-        """Owner, key, stamp, instant and text of an item."""
+    @cached_property
+    def _records(self) -> Select[Any]:
+        """Of all sessions what ``_record`` needs. To put it together takes as long as to fetch a few of them."""
+        s = self._sessions.c
+        stamps = (*self._stamps(s.created_at, "c"), *self._stamps(s.updated_at, "u"))
+        return select(*self._session_columns(), *stamps)
+
+    @cached_property
+    def _whole_items(self) -> Select[Any]:
+        """Owner, key, stamp, instant and text of all items."""
         m = self._messages.c
-        return [self._owner().label("owner"), m.id.label("key"), *self._stamps(m.created_at, "c"), m.message_data]
+        key = m.id.label("key")
+        return select(self._owner().label("owner"), key, *self._stamps(m.created_at, "c"), m.message_data)
 
     def _stamps(self, column: Column[Any], name: str) -> list[Expression]:
         """A stamp as text, and as an instant where the text alone does not tell it."""
