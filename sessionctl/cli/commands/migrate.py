@@ -8,48 +8,21 @@ import typer
 
 from sessionctl.cli.options import common as opt
 from sessionctl.cli.options.bounding import limits as bounds
+from sessionctl.cli.options.copying import Manner, copying
 from sessionctl.cli.options.grouping import grouped
 from sessionctl.cli.options.safeguarding import Consent, consenting
 from sessionctl.cli.output import Form, Output
 from sessionctl.core.limits import Limits
 
-COPY = "Copying"
 
-
+@copying
 @grouped("limits", bounds, without=("max_replica_lag",))
 @consenting(dry_run="Say what would be copied, and what has no place there, and stop.")
 def command(
     *,
     source: Annotated[str, typer.Argument(metavar="SRC", help="A store, or a fleet of files.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The store it goes into.")],
-    create_tables: Annotated[
-        bool, typer.Option("--create-tables", help="Make the SDK's tables there if they are missing.")
-    ] = False,
-    id_prefix: opt.IdPrefixOpt = "",
-    follow_up: Annotated[
-        int,
-        typer.Option(
-            "--follow-up",
-            min=0,
-            metavar="N",
-            rich_help_panel=COPY,
-            help="Passes after the first, until one finds nothing changed.",
-        ),
-    ] = 3,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            min=1,
-            metavar="N",
-            rich_help_panel=COPY,
-            show_default="2; 1 into SQLite",
-            help="Processes that copy, each with its own connections.",
-        ),
-    ] = None,
-    skip_misfits: Annotated[
-        bool, typer.Option("--skip-misfits", rich_help_panel=COPY, help="Leave out what has no place there.")
-    ] = False,
+    manner: Manner,
     limits: Limits,
     consent: Consent,
     output: opt.OutputOpt = Form.TABLE,
@@ -70,8 +43,5 @@ items is left alone. A run that was cut off at any moment is run again and goes 
     from sessionctl.cli.flows.migrating import Errand, migrate
 
     out = Output(output, allowed=(Form.TABLE, Form.JSON))
-    errand = Errand(
-        source=source, target=target, prefix=id_prefix, create_tables=create_tables, skip_misfits=skip_misfits,
-        follow_up=follow_up, jobs=jobs, limits=limits, consent=consent,
-    )  # fmt: skip
+    errand = Errand(source=source, target=target, manner=manner, limits=limits, consent=consent)
     raise typer.Exit(migrate(errand, out))

@@ -6,9 +6,9 @@ from functools import partial
 
 import typer
 
-from sessionctl.cli.flows.rotating import Wish, rotating
 from sessionctl.cli.options import common as opt
 from sessionctl.cli.options.bounding import bounded
+from sessionctl.cli.options.rotating import Wish, rotating
 from sessionctl.cli.options.safeguarding import Consent, Safety, consenting, safeguarding
 from sessionctl.cli.options.selecting import selecting
 from sessionctl.cli.output import Form, Output

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.cli.context import current
-from sessionctl.cli.flows.rotating import Wish
 from sessionctl.cli.flows.stores_in_use import Recorded, settings
+from sessionctl.cli.options.rotating import Wish
 from sessionctl.cli.options.safeguarding import Consent
 from sessionctl.cli.output import Output
 from sessionctl.core.address import StoreAddress, parse_address

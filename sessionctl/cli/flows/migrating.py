@@ -11,6 +11,7 @@ from pathlib import Path
 from sessionctl.cli.context import current
 from sessionctl.cli.flows.signals import stopping
 from sessionctl.cli.flows.stores_in_use import ledger_address, settings
+from sessionctl.cli.options.copying import Manner
 from sessionctl.cli.options.safeguarding import Consent
 from sessionctl.cli.output import Output
 from sessionctl.cli.views.migration import show_cut_over, show_outlook, to_json
@@ -49,11 +50,7 @@ class Errand:
 
     source: str
     target: str
-    prefix: str
-    create_tables: bool
-    skip_misfits: bool
-    follow_up: int
-    jobs: int | None
+    manner: Manner
     limits: Limits
     consent: Consent
 
@@ -64,7 +61,7 @@ def migrate(errand: Errand, out: Output) -> int:
     known = settings()
     [source] = known.resolve([errand.source])
     target = known.to_be_made(errand.target, "DST")
-    planned = routes(source, target, errand.prefix)
+    planned = routes(source, target, errand.manner.prefix)
     directory = state_dir(current().env)
     private_directory(directory)
     with ExitStack() as stack:
@@ -74,9 +71,9 @@ def migrate(errand: Errand, out: Output) -> int:
             raise StoreMissing(f"there is no SDK store in {source}")
         if skipped:
             out.note(f"{skipped} other files in the fleet are no SDK stores and were skipped")
-        place = record_of(directory, source.recorded, target.recorded, errand.prefix)
+        place = record_of(directory, source.recorded, target.recorded, errand.manner.prefix)
         record = stack.enter_context(MigrationRecord(place))
-        there = _existing(target, create_tables=errand.create_tables)
+        there = _existing(target, create_tables=errand.manner.create_tables)
         if there is not None:
             stack.enter_context(there)
         outlook = look(ways, there, record)
@@ -85,7 +82,7 @@ def migrate(errand: Errand, out: Output) -> int:
 
 def _processes(errand: Errand, source: StoreAddress, target: StoreAddress) -> AbstractContextManager[Processes | None]:
     """So many as are to copy, before any store is open; none for one, which a thread does as well, or for a look."""
-    count = errand.jobs or (1 if target.scheme == "sqlite" else _PROCESSES)  # of which one at a time writes
+    count = errand.manner.jobs or (1 if target.scheme == "sqlite" else _PROCESSES)  # of which one at a time writes
     if errand.consent.dry_run or count == 1:
         return nullcontext()
     for scheme in {source.scheme, target.scheme}:
@@ -140,7 +137,7 @@ class _Work:
 
     def _refusal(self) -> str | None:
         found = self.outlook.misfits
-        if not found or self.errand.skip_misfits:
+        if not found or self.errand.manner.skip_misfits:
             return None
         first = found[0]
         return f"{len(found):,} sessions have no place in the target, such as {first.session_id!r}: {first.why}"
@@ -193,7 +190,7 @@ class _Work:
             return work_off(store, plan, terms, ledger=ledger, run=run, pulse=pulse)
 
         journey = Journey(migration=migration, target=self.target, directory=self.directory, delete=delete)
-        journey.through(self.errand.follow_up, self.done)
+        journey.through(self.errand.manner.follow_up, self.done)
         if self.done.stopped is Stopped.DONE:
             carry_holds(self.ways)
 
@@ -230,7 +227,9 @@ class _Work:
         tally = self.done.tally
         unfit, refused = tally.by_case[Case.UNFIT].sessions, tally.by_case[Case.REFUSED].sessions
         skipped = dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: refused + len(self.done.left), Outcome.FAILED: unfit}
-        not_clean = run is not None and stopped is Stopped.DONE and not self.done.is_clean and self.errand.follow_up
+        not_clean = (
+            run is not None and stopped is Stopped.DONE and not self.done.is_clean and self.errand.manner.follow_up
+        )
         return Report(
             command="migrate",
             store=str(self.target),
