@@ -227,7 +227,8 @@ class SqliteFile:
             pool.shutdown(wait=True, cancel_futures=True)
         self._pools.clear()
         self._log.close()
-        for connection in self._opened:
+        # The writer last: who only reads cannot move the log into the file and remove it.
+        for connection in sorted(self._opened, key=lambda opened: opened is self._writer):
             connection.close()
         self._opened.clear()
         self._idle.clear()
