@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Column, Connection, Insert, bindparam, exists, func, insert, or_, select, update
@@ -200,6 +201,9 @@ def item_stamps(put: Put) -> list[str | None]:
     """One for each item, likewise. Items of another store keep their order by stamp too: this one sorts by it."""
     if put.exact:
         return [item.stored_at for item in put.items]
+    usual = [stored for _, stored, at, _ in put.items if at is None and stored is not None and is_usual(stored)]
+    if len(usual) == len(put.items):  # as text they sort as times do
+        return [f"{latest}.000000" for latest in accumulate(usual, max)]
     created, updated = session_stamps(put)
     found: list[str | None] = []
     last, latest, otherwise = None, None, created or updated
