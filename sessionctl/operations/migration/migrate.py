@@ -125,13 +125,15 @@ class Migration:
                 if (name not in known or known[name].version != ref.version) and ref.id not in self.left_out
             ]
             found.in_place += len(refs) - len(wanted)
-            if not wanted:
-                continue
-            if ended := self._must_end():
-                found.stopped = ended
-                return
-            yield self._lot(route, wanted)
-            self._pace()
+            while wanted:
+                if ended := self._must_end():
+                    found.stopped = ended
+                    return
+                most = self.limits.max_sessions
+                room = len(wanted) if most is None else most - self.copied.sessions
+                yield self._lot(route, wanted[:room])
+                wanted = wanted[room:]
+                self._pace()
 
     def _lot(self, route: Route, ids: Sequence[str]) -> Lot:
         return Lot(route, self.record.path, self.bare, ids)
