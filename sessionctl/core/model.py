@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
 from typing import NamedTuple
@@ -128,6 +128,7 @@ class Pace:
     may hold locks while nobody else writes, where the store can tell (no pauses then); and seconds of a
     longer pause every two seconds or so, for those who look for a free lock at longer and longer intervals.
     ``least``: rows below which a batch costs nearly the same, so that smaller ones would only lock more often.
+    ``alone_rewrite_s`` stands for ``alone_hold_s`` where sessions stay and only lose items.
     """
 
     first: int
@@ -137,6 +138,11 @@ class Pace:
     alone_hold_s: float | None = None
     rest_s: float = 0.0
     least: int = 1
+    alone_rewrite_s: float | None = None
+
+    @property
+    def of_rewrites(self) -> Pace:
+        return replace(self, alone_hold_s=self.alone_rewrite_s or self.alone_hold_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,8 @@ class _Run:
     lag: LagWatch = field(init=False)
 
     def through(self, plan: SpooledPlan, cover: Cover | None, condensation: Condensation | None) -> _Ending:
-        self.pacer = Pacer(self.store.capabilities.pace, self.terms.limits.batch_size)
+        pace = self.store.capabilities.pace
+        self.pacer = Pacer(pace.of_rewrites if self.header.keeps_sessions else pace, self.terms.limits.batch_size)
         self.steady = Steady(self.terms.limits.rate, time.monotonic())
         self.lag = LagWatch(self.store, self.terms.limits.max_replica_lag or LagLimit())
         self.cover = cover

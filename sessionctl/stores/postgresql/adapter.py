@@ -25,7 +25,6 @@ from sqlalchemy import (
     case,
     cast,
     collate,
-    delete,
     extract,
     func,
     literal,
@@ -49,7 +48,7 @@ from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
-from sessionctl.stores.postgresql.copy import CopyingStore
+from sessionctl.stores.postgresql.deletion import DeletingStore
 from sessionctl.stores.postgresql.findings import activity_index, findings, live_columns
 from sessionctl.stores.postgresql.lag import read_lag
 from sessionctl.stores.postgresql.layout import find_table, quoted, read_layout
@@ -95,7 +94,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(VacuumedTables, SqlFindings, CopyingStore):
+class Adapter(VacuumedTables, SqlFindings, DeletingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(
@@ -168,15 +167,6 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
 
     def _edition(self) -> Expression:
         return super()._edition() if self._layout.sessions.obstacle else cast(cast(self._sessions.c.xmin, TEXT), BIGINT)
-
-    def _place(self) -> Expression:
-        # Rows do not move while they are locked.
-        return super()._place() if self._layout.sessions.divided else cast(self._ctid, TEXT)
-
-    def _deleting(self) -> ClauseElement:
-        if self._layout.sessions.divided:
-            return super()._deleting()
-        return delete(self._sessions).where(self._ctid == any_(bindparam("ids").op("::")(literal_column("tid[]"))))
 
     def _largest_key(self) -> Expression:
         # Without it, the index that finds the items is all there is to read of them.
@@ -341,7 +331,8 @@ class Adapter(VacuumedTables, SqlFindings, CopyingStore):
         # or a batch that looks large beside the table would read all of it, again and again.
         connection.exec_driver_sql(
             f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; "
-            "SET LOCAL enable_seqscan = off; SET CONSTRAINTS ALL IMMEDIATE"
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+            "SET CONSTRAINTS ALL IMMEDIATE"
         )
 
     def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:

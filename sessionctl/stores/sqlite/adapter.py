@@ -94,9 +94,11 @@ class Adapter(VacuumedFile, SchemaInFile):
         recheck=Recheck.TRANSACTION,
         # SQLite looks for a lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50 and then every 100 ms (sqlite:
         # sqliteDefaultBusyCallback): whoever came during a short hold looks again in the gap after it, and
-        # whoever missed several gaps in the rest. Alone, nobody has the file open; sessions that went on at the same
-        # time share pages, which go into the log once for each batch that takes rows of them.
-        pace=Pace(first=500, largest=5000, hold_s=0.0075, gap_s=0.0045, alone_hold_s=0.2, rest_s=0.105),
+        # whoever missed several gaps in the rest. Alone, short holds are fast too: their pages stay in the cache. But
+        # rewrites take rows of pages that sessions share, which go into the log once for each batch that meets them.
+        pace=Pace(
+            first=500, largest=5000, hold_s=0.009, gap_s=0.0045, alone_hold_s=0.012, rest_s=0.105, alone_rewrite_s=0.2
+        ),
     )
 
     def __init__(self, address: StoreAddress) -> None:
