@@ -328,11 +328,13 @@ class Adapter(VacuumedTables, SqlFindings, DeletingStore):
     def _begin_change(self, connection: Connection) -> None:
         # SET LOCAL, so that nothing stays behind on a pooled connection. Deferred foreign keys of others
         # would refuse at COMMIT, too late to tell which session they meant. Each session is found by an index,
-        # or a batch that looks large beside the table would read all of it, again and again.
+        # or a batch that looks large beside the table would read all of it, again and again; and what looks
+        # expensive is not compiled each time, which takes longer than most batches.
+        off = "seqscan", "hashjoin", "mergejoin", "bitmapscan"
         connection.exec_driver_sql(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; "
-            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
-            "SET CONSTRAINTS ALL IMMEDIATE"
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL jit = off; "
+            + "".join(f"SET LOCAL enable_{way} = off; " for way in off)
+            + "SET CONSTRAINTS ALL IMMEDIATE"
         )
 
     def _place_of_holds(self, connection: Connection) -> tuple[str | None, bool]:
