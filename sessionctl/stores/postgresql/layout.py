@@ -8,8 +8,7 @@ from sqlalchemy import Connection, text
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Effect, Hazard
-from sessionctl.stores.layout import MESSAGES, SESSIONS, describe_missing
-from sessionctl.stores.sql.layout import Clock, ColumnFacts, Layout, TableFacts, candidates, refuse_types
+from sessionctl.stores.sql.layout import Clock, ColumnFacts, Layout, TableFacts, candidates, names, understood
 
 _CLOCKS = {"timestamp": Clock.LOCAL, "timestamptz": Clock.INSTANT}
 _TEXTS = frozenset({"text", "varchar"})
@@ -79,19 +78,9 @@ _SERVER = text("""
 
 def read_layout(connection: Connection, address: StoreAddress) -> Layout:
     """What the catalog says of the tables that ``address`` means. Raises StoreNotUnderstood."""
-    wanted = (address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES))
-    rows = [find_table(connection, name) for name in wanted]
+    rows = [find_table(connection, name) for name in names(address)]
     pair = [None if row is None else _facts(connection, row) for row in rows]
-    found = [facts for facts in pair if facts is not None]
-    known = {facts.shown: list(facts.columns) for facts in found}
-    if len(found) < len(pair):
-        known = {row.name: row.columns for row in connection.execute(_OTHERS)} | known
-    sessions, messages = (None if facts is None else facts.shown for facts in pair)
-    wrong = describe_missing(known, sessions, messages, address)
-    if wrong is not None:
-        raise wrong
-    for facts in found:
-        refuse_types(address, facts, {name: types for name, types in _TYPES.items() if name in facts.columns})
+    found = understood(address, pair, lambda: {row.name: row.columns for row in connection.execute(_OTHERS)}, _TYPES)
     return _layout(connection, *found, rows=rows)
 
 

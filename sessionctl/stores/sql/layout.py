@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import quoted_name
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.model import Hazard, StoreInfo
 from sessionctl.errors import StoreNotUnderstood
-from sessionctl.stores.layout import MESSAGES_COLUMNS, SESSIONS_COLUMNS
+from sessionctl.stores.layout import MESSAGES, MESSAGES_COLUMNS, SESSIONS, SESSIONS_COLUMNS, describe_missing
 
 FLAVOUR = "SQLAlchemySession"
 TEXT = String()
@@ -119,7 +119,36 @@ def _obstacles(table: TableFacts, known: frozenset[str]) -> list[str]:
     return [*found, f"{table.shown} has columns that no SDK release makes: {unknown}"] if unknown else found
 
 
-def refuse_types(address: StoreAddress, table: TableFacts, wanted: Mapping[str, frozenset[str]]) -> None:
+def names(address: StoreAddress) -> tuple[str, str]:
+    """What the tables of sessions and items are called."""
+    return address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES)
+
+
+def understood(
+    address: StoreAddress,
+    pair: Sequence[TableFacts | None],
+    others: Callable[[], Mapping[str, Collection[str]]],
+    wanted: Mapping[str, frozenset[str]],
+) -> list[TableFacts]:
+    """The tables of sessions and items; None in the place of one that was not found.
+
+    ``others`` tells the columns of all tables, so that the sentence can name what is there instead; ``wanted`` are the
+    types of columns that can be read. Raises StoreNotUnderstood where these are not the SDK's tables.
+    """
+    found = [facts for facts in pair if facts is not None]
+    known: dict[str, Collection[str]] = {facts.shown: list(facts.columns) for facts in found}
+    if len(found) < len(pair):
+        known = {**others(), **known}
+    sessions, messages = (None if facts is None else facts.shown for facts in pair)
+    wrong = describe_missing(known, sessions, messages, address)
+    if wrong is not None:
+        raise wrong
+    for facts in found:
+        _refuse_types(address, facts, {name: types for name, types in wanted.items() if name in facts.columns})
+    return found
+
+
+def _refuse_types(address: StoreAddress, table: TableFacts, wanted: Mapping[str, frozenset[str]]) -> None:
     """Raise StoreNotUnderstood where a column's type is none of those that can be read as what it must be."""
     for column, types in wanted.items():
         facts = table.columns[column]
