@@ -330,10 +330,11 @@ class Adapter(VacuumedTables, SqlFindings, DeletingStore):
         # would refuse at COMMIT, too late to tell which session they meant. Each session is found by an index,
         # or a batch that looks large beside the table would read all of it, again and again; and what looks
         # expensive is not compiled each time, which takes longer than most batches.
-        off = "seqscan", "hashjoin", "mergejoin", "bitmapscan"
+        compiles = (connection.dialect.server_version_info or ()) >= (11,)
+        off = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", *["jit"] * compiles)
         connection.exec_driver_sql(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; SET LOCAL jit = off; "
-            + "".join(f"SET LOCAL enable_{way} = off; " for way in off)
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'; "
+            + "".join(f"SET LOCAL {setting} = off; " for setting in off)
             + "SET CONSTRAINTS ALL IMMEDIATE"
         )
 
