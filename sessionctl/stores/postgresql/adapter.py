@@ -101,7 +101,7 @@ class Adapter(VacuumedTables, SqlFindings, DeletingStore):
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=5000, largest=3000, hold_s=0.018, gap_s=0.0, alone_hold_s=0.05, least=3600),
+        pace=Pace(first=5000, largest=3000, hold_s=0.018, gap_s=0.0, alone_hold_s=0.05, least=3000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
