@@ -273,4 +273,4 @@ class TestCutOff:
             assert process.poll() is None, process.communicate()
             return len(slow.requests) == 8 and list(item_counts(store).values()).count(9) == 5
 
-        wait_for(ready, "five sessions condensed and three asked about")
+        wait_for(ready, "five sessions condensed and three asked about", every=0.05)
