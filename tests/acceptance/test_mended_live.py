@@ -25,7 +25,7 @@ ORPHAN = {"type": "function_call_output", "call_id": "gone", "output": "ok"}
 BROKEN = [user("a"), ORPHAN, assistant("b"), *turn(1)]
 MENDED = [item for item in BROKEN if item != ORPHAN]
 NAMES = [f"s-{number:02}" for number in range(40)]
-_SLOWLY = ("--batch-size", "2", "--rate", "40")
+_SLOWLY = ("--batch-size", "2", "--rate", "20")
 _RUNS = 30
 
 
