@@ -142,6 +142,7 @@ class Pace:
 
     @property
     def of_rewrites(self) -> Pace:
+        """The pace of changes that leave sessions in place."""
         return replace(self, alone_hold_s=self.alone_rewrite_s or self.alone_hold_s)
 
 

@@ -17,8 +17,8 @@ from sessionctl.drivers.mysql import error_number
 from sessionctl.errors import SessionctlError
 from sessionctl.stores.mysql.insert import InsertingStore
 from sessionctl.stores.mysql.text import converted
-from sessionctl.stores.sql.apply import Prepared
 from sessionctl.stores.sql.dialect import Expression
+from sessionctl.stores.sql.prepared import Prepared
 
 _BETWEEN: Expression = literal_column("' '")
 

@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import BIGINT, TEXT
 
 from sessionctl.core.model import Change, Delete, Guard, Outcome
 from sessionctl.stores.postgresql.copy import CopyingStore
-from sessionctl.stores.sql.apply import Prepared
 from sessionctl.stores.sql.dialect import Expression
+from sessionctl.stores.sql.prepared import Prepared
 from sessionctl.stores.sql.rewrite import Refused
 from sessionctl.stores.sql.values import EPOCH
 

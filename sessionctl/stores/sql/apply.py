@@ -11,50 +11,31 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, CursorResult, Select, delete, exists, func, null, select
+from sqlalchemy import ClauseElement, Connection, Select, delete, func, null, select
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.model import Change, Delete, Guard, Outcome, Rewrite
 from sessionctl.errors import SessionctlError, StoreUnavailable
-from sessionctl.stores.recently import Deleted, RecentlyDeleted, ids_of
 from sessionctl.stores.recheck import first_only
-from sessionctl.stores.sql.rewrite import Refused, SqlRewriter
+from sessionctl.stores.sql.parents import SqlParents
+from sessionctl.stores.sql.prepared import Prepared
+from sessionctl.stores.sql.rewrite import Refused
 from sessionctl.stores.sql.values import EPOCH, chunked, version_of
 
 _KEYS = 1000
 _NO_ITEMS = (0, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement as the driver takes it, and the values in it that are the same at each execution."""
-
-    text: str
-    constants: Mapping[str, Any]
-
-    def run(self, connection: Connection, **values: Any) -> CursorResult[Any]:
-        return connection.exec_driver_sql(self.text, {**self.constants, **values})
-
-
-class SqlStore(SqlRewriter):
+class SqlStore(SqlParents):
     """A whole store behind SQLAlchemy."""
 
     _last_turn = 0
     _compares_exactly = True
     """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
-
-    @abstractmethod
-    def _is_given(self, column: Any) -> Any:
-        """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
-
-    def _given(self, values: Sequence[Any]) -> Any:
-        """Ids or keys as the driver takes them for ``_is_given`` and ``_is_given_key``."""
-        return values
 
     @abstractmethod
     def _clock(self) -> Any:
@@ -157,12 +138,6 @@ class SqlStore(SqlRewriter):
             return outcomes[change.session_id] is Outcome.CHANGED and self._is_made(connection, change)
         return outcomes[change.session_id] is Outcome.MISSING
 
-    # --- rows for items that an append left without one -----------------------------------------
-
-    @cached_property
-    def _recent(self) -> RecentlyDeleted:
-        return RecentlyDeleted()
-
     def settle(self) -> int:
         if due := self._recent.due(everything=True):
             self.spent.tidy += self._recent.wait()
@@ -173,36 +148,6 @@ class SqlStore(SqlRewriter):
                 connection.commit()
             self._recent.looked_at(due, given_back)
         return self._recent.given_back
-
-    def _give_back(self, connection: Connection, due: Sequence[Deleted]) -> int:
-        """Insert the rows that are missing; how many that were. Nobody waits for what is not there."""
-        found = 0
-        for some in chunked(ids_of(due), _KEYS):
-            missing = self._rowless.run(connection, ids=self._given(some)).scalars().all()
-            if missing:
-                found += self._restoring.run(connection, ids=self._given(missing)).rowcount
-        return found
-
-    def _of_rowless(self, *columns: Any) -> Select[Any]:
-        """``columns`` of the items that have no session's row, for each of the ids given."""
-        m = self._messages.c
-        owned = exists(select(1).select_from(self._sessions).where(self._owns()).correlate(self._messages))
-        return select(m.session_id, *columns).where(self._is_given(m.session_id), ~owned).group_by(m.session_id)
-
-    @cached_property
-    def _rowless(self) -> Prepared:
-        return self._prepared(self._of_rowless())
-
-    @cached_property
-    def _restoring(self) -> Prepared:
-        """With the stamps that the SDK would have written; where a writer was faster, its row stays."""
-        created = self._messages.c.created_at
-        rows = self._of_rowless(func.min(created), func.max(created))
-        return self._prepared(self._inserting(rows, ["session_id", "created_at", "updated_at"]))
-
-    @abstractmethod
-    def _inserting(self, rows: Select[Any], columns: list[str]) -> ClauseElement:
-        """Insert ``rows`` into the sessions table, but for those that are there by then."""
 
     def _storable(self, ids: list[str]) -> list[str]:
         # Nearly always all of them; asked for all at once, that costs nothing.
@@ -292,10 +237,6 @@ class SqlStore(SqlRewriter):
         return {row[0]: row for row in rows}
 
     # --- statements, built and compiled once: that would take longer than a small batch ----------
-
-    def _prepared(self, statement: ClauseElement) -> Prepared:
-        compiled = statement.compile(dialect=self._engine.dialect)
-        return Prepared(str(compiled), compiled.params)
 
     def _locking(self) -> Select[Any]:
         """The sessions given, by the index on their ids, whatever share of the table they are."""
