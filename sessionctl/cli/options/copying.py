@@ -26,7 +26,7 @@ JobsOpt = Annotated[
     int | None,
     typer.Option(
         "--jobs", min=1, metavar="N", rich_help_panel=COPYING, show_default="2; 1 into SQLite",
-        help="Processes that copy, each with its own connections.",
+        help="Processes that copy, each with its own connections; one under --rate or --max-sessions.",
     ),
 ]  # fmt: skip
 SkipMisfitsOpt = Annotated[

@@ -1,8 +1,8 @@
 """Deleting sessions from PostgreSQL: all of a batch by one statement that looks at each as it deletes it.
 
 That is possible where nothing has happened to any of them, which is nearly always. Their rows never travel then, and
-the items that are looked at are deleted while they are still at hand. Otherwise the transaction is rolled back, and the
-batch goes the way of all stores.
+the items that are looked at are deleted while they are still at hand; this look counts as deleting. Otherwise the
+transaction is rolled back, and the batch goes the way of all stores.
 """
 
 from __future__ import annotations
