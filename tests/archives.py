@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sessionctl.archive.codecs import Compression
+from sessionctl.archive import format as form
+from sessionctl.archive.codecs import Compression, compressor
 from sessionctl.archive.format import Header
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.archive.writer import Sealed, SegmentWriter, create_archive
@@ -81,3 +82,21 @@ def run_archive(place: Path, run_id: str, days: float = 0, segments: int = 1, **
 def _fill(writer: SegmentWriter, suffix: str) -> None:
     for record, items in SMALL:
         writer.add(session(record.id + suffix), items)
+
+
+def endless(line_end: bytes, megabytes: int) -> Iterator[bytes]:
+    """An archive that goes on and on: one item without end, or one behind the other."""
+    yield form.encode_header(header())
+    yield form.encode_session(session())
+    chunk = b'{"key":1,"stored_at":null,"data":"' + b" " * (1 << 20) + b'"}'
+    for _ in range(megabytes):
+        yield (chunk if line_end else b" " * (1 << 20)) + line_end
+
+
+def bomb(path: Path, compression: Compression, chunks: Iterator[bytes]) -> None:
+    """``chunks`` in one frame, which may be tiny."""
+    frame = compressor(compression)
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(frame.compress(chunk))
+        file.write(frame.flush())

@@ -75,10 +75,15 @@ class ArchiveReader:
 
         The items of one can be read, more than once too, until the next is asked for.
         """
-        for session, kept in self._checked(wanted):
+        for session, kept, _ in self._checked(wanted):
             with closing(kept):
                 if wanted(session):
                     yield WholeSession(session, kept)
+
+    def measured(self) -> Iterator[tuple[SessionRecord, Counts]]:
+        """All sessions in order and what each counts, checked whole as well, but without their items."""
+        for session, _, counts in self._checked(lambda _: False):
+            yield session, counts
 
     def verified(self) -> Verified:
         """Read and check all that was not read yet; nothing is kept."""
@@ -97,7 +102,7 @@ class ArchiveReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _checked(self, wanted: Callable[[SessionRecord], bool]) -> Iterator[tuple[SessionRecord, _Kept]]:
+    def _checked(self, wanted: Callable[[SessionRecord], bool]) -> Iterator[tuple[SessionRecord, _Kept, Counts]]:
         seen: set[str] = set()
         counts = Counts()
         with self._placed():
@@ -113,7 +118,7 @@ class ArchiveReader:
                 seen.add(session.id)
                 kept, read = self._session(session, line, keep=wanted(session))
                 counts = counts.plus(read)
-                yield session, kept
+                yield session, kept, read
             raise Malformed("it ends without a manifest: it is truncated or was never finished")
 
     def _session(self, session: SessionRecord, first: bytes, *, keep: bool) -> tuple[_Kept, Counts]:
@@ -153,10 +158,12 @@ class ArchiveReader:
             raise Malformed(f"the session {expected.id!r} does not end")
         if not form.is_end(line):
             raise Malformed(f"an item of the session {expected.id!r}, or its end, belongs here")
+        self._ends.update(line + b"\n")
+        if line + b"\n" == form.encode_end(expected):
+            return expected
         end = form.decode_end(line)
         if end != (expected._replace(bytes=end.bytes) if self._trusting else expected):
             raise Malformed(f"the session {expected.id!r} is not what was archived")
-        self._ends.update(line + b"\n")
         return end
 
     def _finish(self, manifest: Manifest, counts: Counts) -> None:

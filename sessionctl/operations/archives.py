@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sessionctl.archive.format import Header
+from sessionctl.archive.format import Counts, Header
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.archive.segments import segments
 from sessionctl.core.address import parse_address
 from sessionctl.core.model import Item, SessionRef
-from sessionctl.core.record import StoredItem, WholeSession
+from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
 from sessionctl.core.units import parse_time
 from sessionctl.errors import (
     SessionNotFound,
@@ -71,15 +71,20 @@ def _has(file: Place, session_id: str) -> bool:
 
 def reference(whole: WholeSession) -> SessionRef:
     """An archived session as a listing would tell of it; its items are read."""
-    stamps = whole.session.stamps
     sizes = [item.size for item in whole.items]
+    return reference_of(whole.session, Counts(1, len(sizes), sum(sizes)))
+
+
+def reference_of(session: SessionRecord, counts: Counts) -> SessionRef:
+    """The same of a session whose items were counted before."""
+    stamps = session.stamps
     return SessionRef(
-        id=whole.session.id,
+        id=session.id,
         created_at=_instant(stamps.created_at, stamps.created),
         updated_at=_instant(stamps.updated_at, stamps.updated),
-        items=len(sizes),
-        bytes=sum(sizes),
-        version=whole.session.version,
+        items=counts.items,
+        bytes=counts.bytes,
+        version=session.version,
     )
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from sessionctl.archive.format import Counts
 from sessionctl.archive.places import Place
 from sessionctl.archive.reader import ArchiveReader
 from sessionctl.core.address import parse_address
@@ -20,10 +22,10 @@ from sessionctl.core.hold import Hold
 from sessionctl.core.model import Conflict, SessionRef
 from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, StoredItem, WholeSession
+from sessionctl.core.record import SessionRecord, StoredItem, octets_of
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import GuardRefused, UsageError
-from sessionctl.operations.archives import reference
+from sessionctl.operations.archives import reference_of
 from sessionctl.operations.put_back import Case, Placing, Tally, Whole, portions, put_patiently
 from sessionctl.operations.rotation.elsewhere import made_whole
 from sessionctl.operations.selecting import group_of, most_recent
@@ -37,6 +39,8 @@ BRANCHED = "AdvancedSQLiteSession"
 """The flavour of sessions that have branches, of which other stores can show the main one only."""
 _STRUCTURE = "message_structure"
 _MAIN = "main"
+_LOOKED_UP = 500
+"""Ids asked for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +63,25 @@ class Source:
             with ArchiveReader(file) as reader:
                 header = reader.header
             for some in made_whole(portions(file, self._may_be_selected), parse_address):
-                selected = [(session, items) for session, items in some if self._selects(session, items)]
-                if any(session.part is not None for session, _ in selected):
-                    raise UsageError(
-                        f"{file} holds items that were taken out of sessions which stayed, no whole sessions",
-                        hint=f"sessionctl undo {header.run_id} puts them back; sessionctl archive show reads them",
-                    )
+                selected = [(session, items) for session, items in some if self._selects(session, _counts_of(items))]
+                _refuse_parts(file, header, [session for session, _ in selected])
                 yield header, selected
+
+    def measured(self) -> Iterator[tuple[Header, list[tuple[SessionRecord, Counts]]]]:
+        """The selected sessions, some at a time, each with what it counts: checked as well, in half the time.
+
+        Those whose texts are elsewhere are all there: nothing tells their sizes.
+        """
+        for file in self.files:
+            with ArchiveReader(file) as reader:
+                selected = (
+                    (session, counts)
+                    for session, counts in reader.measured()
+                    if self._may_be_selected(session) and (session.elsewhere or self._selects(session, counts))
+                )
+                while some := list(islice(selected, _LOOKED_UP)):
+                    _refuse_parts(file, reader.header, [session for session, _ in some])
+                    yield reader.header, some
 
     def split(self, ids: Collection[str]) -> tuple[Source, Source]:
         """Those that go to ``ids``, and the others."""
@@ -80,10 +96,22 @@ class Source:
             return False
         return self.query.admits(session.id) and bool(self.grouped(session.id))
 
-    def _selects(self, session: SessionRecord, items: tuple[StoredItem, ...]) -> bool:
+    def _selects(self, session: SessionRecord, counts: Counts) -> bool:
         if self.query == self.query.only_ids():
             return True  # the ids were looked at before
-        return self.query.matches(reference(WholeSession(session, items)))
+        return self.query.matches(reference_of(session, counts))
+
+
+def _counts_of(items: Sequence[StoredItem]) -> Counts:
+    return Counts(1, len(items), octets_of(items))
+
+
+def _refuse_parts(file: Place, header: Header, sessions: Iterable[SessionRecord]) -> None:
+    if any(session.part is not None for session in sessions):
+        raise UsageError(
+            f"{file} holds items that were taken out of sessions which stayed, no whole sessions",
+            hint=f"sessionctl undo {header.run_id} puts them back; sessionctl archive show reads them",
+        )
 
 
 def source_of(files: Sequence[Place], selector: Selector, now: datetime, *, rename: str | None = None) -> Source:
@@ -101,7 +129,7 @@ def _by_activity(files: Sequence[Place], query: Query) -> list[SessionRef]:
     found = []
     for file in files:
         with ArchiveReader(file) as reader:
-            found += [reference(whole) for whole in reader.sessions(lambda session: query.admits(session.id))]
+            found += [reference_of(*one) for one in reader.measured() if query.admits(one[0].id)]
     found.sort(key=lambda ref: ref.id)
     found.sort(key=lambda ref: ref.updated_at.timestamp() if ref.updated_at else float("-inf"), reverse=True)
     return found
@@ -117,6 +145,10 @@ class Foreseen:
     tally: Tally = field(default_factory=Tally)
     conflicts: dict[str, Totals] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
+
+    def note_found(self, source: Source, session_id: str) -> None:
+        if source.query.named and session_id in source.query.named:
+            self.found.add(session_id)
 
     @property
     def is_all_absent(self) -> bool:
@@ -138,17 +170,41 @@ class Foreseen:
 def foresee_restore(store: Store, source: Source, conflict: Conflict) -> Foreseen:
     """What restoring would come to at this moment. Every file is read whole and checked; nothing is written.
 
+    A file with sessions that the store has, or whose sizes it does not tell itself, is read twice.
     Raises ArchiveDamaged, ArchiveMissing, ArchiveUnavailable.
     """
-    foreseen, named = Foreseen(), source.query.named or frozenset()
+    foreseen = Foreseen()
+    for file in source.files:
+        one = replace(source, files=(file,))
+        if others := _foresee_absent(store, one, conflict, foreseen):
+            _foresee_others(store, replace(one, only=others), conflict, foreseen)
+    return foreseen
+
+
+def _foresee_absent(store: Store, source: Source, conflict: Conflict, foreseen: Foreseen) -> set[str]:
+    """Count sessions that are plainly absent, as the archive counts them; the ids of all others."""
+    others: set[str] = set()
+    for header, some in source.measured():
+        look = _look(store, source, header, conflict)
+        there = look.existing([session for session, _ in some])
+        for session, (_, items, size) in some:
+            if session.id in there or not look.fits_whole(session):
+                others.add(session.id)
+                continue
+            foreseen.note_found(source, session.id)
+            foreseen.tally.add([session.id], Case.BACK, Totals(sessions=1, items=items, bytes=size))
+    return others
+
+
+def _foresee_others(store: Store, source: Source, conflict: Conflict, foreseen: Foreseen) -> None:
     for header, some in source.portions():
-        foreseen.found |= named.intersection(session.id for session, _ in some)
+        for session, _ in some:
+            foreseen.note_found(source, session.id)
         for placing in _look(store, source, header, conflict)(some):
             foreseen.tally.count(placing)
             if placing.case is Case.REFUSED:
                 known = foreseen.conflicts.get(placing.session.id, Totals())
                 foreseen.conflicts[placing.session.id] = known + placing.totals
-    return foreseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +216,15 @@ class _Look:
     rename: str | None
     exact: bool
     structured: bool
+
+    def existing(self, sessions: Iterable[SessionRecord]) -> set[str]:
+        """The ids, as the archive has them, of those that the store has something of."""
+        names = {self._named(session).id: session.id for session in sessions}
+        return {names[ref.id] for ref in self.store.sessions(Query(named=frozenset(names)))}
+
+    def fits_whole(self, session: SessionRecord) -> bool:
+        """Would all items that the archive counts have a place there?"""
+        return session.elsewhere is None and (self.exact or self.structured or not session.extras.get(_STRUCTURE))
 
     def __call__(self, some: Sequence[Whole]) -> list[Placing]:
         some = [(self._named(session), items) for session, items in some]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sessionctl.core.hold import Hold, HoldKind, HoldOrigin
@@ -96,5 +97,6 @@ def holds_on(hold: Hold, puts: Sequence[Put], outcomes: Sequence[Outcome]) -> li
     return [replace(hold, kind=HoldKind.ID, value=put.session_id) for put in done]
 
 
+@lru_cache(maxsize=16)  # those placed together share theirs
 def stamp(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -101,7 +101,9 @@ def test_every_pair(source: str, target: str, request: pytest.FixtureRequest, tm
             origin.write(session_id, turn(number), [*HOSTILE_ITEMS.values()] if number == 0 else turn(7))
             origin.stamp(session_id, created_at=AGO, updated_at=AGO + timedelta(hours=number))
         goal.write("own", turn(5))
-        ids = archived(origin, file)
+        ids = list(NOT_HOSTILE_TO_SERVERS.values())
+        exported = in_process("export", "-s", address(origin), "--format", "archive", "--out", file)
+        assert exported.status == 0, exported.said
         report = restored(file, goal)
         assert report.status == 0, report.said
         assert report.json["restored"] == report.json["matched"]

@@ -7,15 +7,15 @@ import json
 import os
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archives import SMALL, Content, archive, header, item, session
+from archives import SMALL, Content, archive, bomb, endless, header, item, session
 
 from sessionctl.archive import codecs
 from sessionctl.archive import format as form
-from sessionctl.archive.codecs import Compression, compressor
+from sessionctl.archive.codecs import Compression
 from sessionctl.archive.reader import ArchiveReader, glance, verify
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing, ArchiveUnavailable
 
@@ -243,22 +243,6 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
 
 
 # -- bombs ----------------------------------------------------------------------------------------------
-
-
-def endless(line_end: bytes, megabytes: int) -> Iterator[bytes]:
-    yield form.encode_header(header())
-    yield form.encode_session(session())
-    chunk = b'{"key":1,"stored_at":null,"data":"' + b" " * (1 << 20) + b'"}'
-    for _ in range(megabytes):
-        yield (chunk if line_end else b" " * (1 << 20)) + line_end
-
-
-def bomb(path: Path, compression: Compression, chunks: Iterator[bytes]) -> None:
-    frame = compressor(compression)
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(frame.compress(chunk))
-        file.write(frame.flush())
 
 
 @pytest.mark.parametrize("compression", [Compression.ZSTD, Compression.GZIP])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import Any
 
 import pexpect
 import pytest
-from archives import archive, item, session
+from archives import SMALL, archive, bomb, endless, item, run_archive, session
 from operating import DAY, Ran, age, ids_in, in_process, item_counts, ledger_rows, on_terminal, store_of, write_sessions
 
+from sessionctl.archive import codecs
+from sessionctl.archive import format as form
 from sessionctl.testing.case import turn, user
 
 AGES = {f"s{n:02}": n * DAY for n in range(12)}
@@ -231,6 +234,43 @@ class TestRefused:
         assert (report.status, report.error["code"]) == (1, "archive_damaged")
         assert str(file) in report.error["message"]
         assert rows(store) == before
+
+    def test_any_flipped_bit_of_any_file_with_nothing_written(self, other: Path, tmp_path: Path) -> None:
+        """But for the bits of a codec that mean nothing, with which all of it is there."""
+        run = run_archive(tmp_path / "archives", "r1", segments=2)
+        sound = {file: file.read_bytes() for file in run.iterdir()}
+        before, into, refused, pick = rows(other), tmp_path / "into.db", 0, random.Random(4)
+        for _ in range(30):
+            shutil.copy(other, into)
+            file, data = pick.choice(sorted(sound.items()))
+            bit = pick.randrange(len(data) * 8)
+            file.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+            report = restore(run, into)
+            file.write_bytes(data)
+            if report.status == 0:
+                assert report.json["restored"]["sessions"] == 2 * len(SMALL)
+                continue
+            refused += 1
+            assert (report.status, report.error["code"]) == (1, "archive_damaged")
+            assert f"{file}, " in report.error["message"]
+            assert rows(into) == before
+        assert refused > 25
+
+    @pytest.mark.parametrize("line_end", [b"", b"\n"], ids=["one line", "lines"])
+    def test_a_bomb_behind_a_sound_file_with_nothing_written(
+        self, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line_end: bytes
+    ) -> None:
+        monkeypatch.setattr(codecs, "_FREE", 16 << 20)
+        monkeypatch.setattr(codecs, "_RATIO", 100)
+        monkeypatch.setattr(form, "MAX_LINE", 8 << 20)
+        run = run_archive(tmp_path / "archives", "r1")
+        second = run / "000002.jsonl.zst"
+        bomb(second, codecs.Compression.ZSTD, endless(line_end, 64))
+        before = rows(other)
+        report = restore(run, other)
+        assert (report.status, report.error["code"]) == (1, "archive_damaged")
+        assert f"{second}, " in report.error["message"]
+        assert rows(other) == before
 
     def test_stores_that_are_missing_or_several(self, store: Path, removed: str) -> None:
         assert restore(removed, store.with_name("absent.db")).status == 10

@@ -103,14 +103,16 @@ def test_columns_with_a_zone_take_instants(url: str) -> None:
 def test_what_was_taken_out_comes_back_at_the_time_it_had(url: str, stamp: str, kind: str) -> None:
     postgres_execute(url, f"ALTER TABLE agent_messages ALTER created_at TYPE {kind}")
     postgres_execute(url, f"UPDATE agent_messages SET created_at = '{stamp}'")
-    rows = "SELECT id, session_id, message_data, created_at::text FROM agent_messages"
+    rows = "SELECT id, session_id, message_data, created_at::text FROM agent_messages WHERE session_id = 'a'"
     before = postgres_execute(url, rows)
     with opened(url) as store:
         ((record, items),) = store.whole(["a"])
         put = Put(session=record, items=tuple(items), exact=True)
         for table in ("messages", "sessions"):
             postgres_execute(url, f"DELETE FROM agent_{table}")
-        assert list(store.put([put])) == [Outcome.DONE]
+        usual = replace(foreign("b", "{}"), exact=True)
+        assert list(store.put([usual, put])) == [Outcome.DONE] * 2
+        assert texts(store, "b") == ["{}"]
     assert postgres_execute(url, rows) == before
 
 

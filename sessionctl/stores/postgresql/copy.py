@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -33,7 +34,7 @@ from sessionctl.stores.holds_table import COLUMNS
 from sessionctl.stores.sql.apply import SqlStore
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.layout import Clock
-from sessionctl.stores.sql.put import item_stamps, session_stamps
+from sessionctl.stores.sql.put import Apart, item_stamps, session_stamps
 
 _HEADER, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _COUNT, _LENGTH, _STAMP = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">iq").pack
@@ -90,13 +91,12 @@ class CopyingStore(SqlStore):
         if not self._may_copy(connection, self._messages):
             super()._insert_items(connection, puts, exact=exact)
             return
-        stamped = [(put, item_stamps(put)) for put in puts]
-        fields = self._stamp_fields(
-            connection, m.created_at, {at for _, stamps in stamped for at in stamps}, exact=exact
-        )
+        fields: Mapping[str | None, bytes] = _Fields()  # read while the server works on those before
+        if len(puts) == 1 or self._asks_for(connection, m.created_at, exact=exact):
+            fields = self._stamp_fields(connection, m.created_at, set(chain(*map(item_stamps, puts))), exact=exact)
         columns = (m.session_id, m.created_at, m.message_data)
         octets = _OCTETS[self._layout.messages.columns["id"].type] if exact else None
-        self._copy(connection, self._messages, (m.id, *columns) if exact else columns, _rows(stamped, fields, octets))
+        self._copy(connection, self._messages, (m.id, *columns) if exact else columns, _rows(puts, fields, octets))
 
     def _insert_holds(self, connection: Connection, holds: TableClause, rows: Sequence[Sequence[Any]]) -> None:
         if not self._may_copy(connection, holds):
@@ -133,8 +133,7 @@ class CopyingStore(SqlStore):
         Python knows of no time (``infinity``): each once.
         """
         known = {stamp for stamp in stamps if stamp is not None}
-        clock = column.info["facts"].clock
-        is_local = clock is Clock.LOCAL and not exact and bool(known) and not self._is_utc(connection)
+        is_local = bool(known) and self._asks_for(connection, column, exact=exact)
         fields = {} if is_local else {stamp: told for stamp in known if (told := _stamp_field(stamp)) is not None}
         if asked := known - fields.keys():
             given = func.unnest(cast(literal(self._given(list(asked))), ARRAY(TEXT)))
@@ -142,6 +141,10 @@ class CopyingStore(SqlStore):
             value = self._stamp_at(column, stamp) if is_local else cast(stamp, TIMESTAMP)
             fields |= {row[0]: field(row[1]) for row in connection.execute(select(stamp, func.timestamp_send(value)))}
         return {None: field(None)} | fields
+
+    def _asks_for(self, connection: Connection, column: Column[Any], *, exact: bool) -> bool:
+        """Must the server tell what stamps become in ``column``?"""
+        return column.info["facts"].clock is Clock.LOCAL and not exact and not self._is_utc(connection)
 
     def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
         self._is_utc(connection)  # known then to ``_instant_beyond``
@@ -154,20 +157,31 @@ class CopyingStore(SqlStore):
         return self._in_utc
 
 
-def _rows(
-    stamped: Iterable[tuple[Put, list[str | None]]], fields: Mapping[str | None, bytes], key_octets: int | None
-) -> Iterator[bytes]:
+class _Fields(dict[str | None, bytes]):
+    """Stamps as fields, each read when it is first asked for. Raises Apart for one that only the server can read."""
+
+    def __missing__(self, stamp: str | None) -> bytes:
+        told = field(None) if stamp is None else _stamp_field(stamp)
+        if told is None:
+            raise Apart(stamp)
+        self[stamp] = told
+        return told
+
+
+def _rows(puts: Iterable[Put], fields: Mapping[str | None, bytes], key_octets: int | None) -> Iterator[bytes]:
     """Session, stamp and text of items, behind their keys where a column of so many octets takes them.
 
-    Those of one session together. Raises OverflowError for a key that is not for that column.
+    Those of one session together. Raises OverflowError for a key that is not for that column, and what
+    ``fields`` raises.
     """
-    for put, stamps in stamped:
-        octets = [item.text.encode() for item in put.items]
+    for put in puts:
+        parts: list[bytes] = []  # texts are long: each is copied once
         head = (b"\0\3" if key_octets is None else b"") + field(put.session_id)
-        rows = [head + fields[stamp] + _LENGTH(len(text)) + text for stamp, text in zip(stamps, octets, strict=True)]
-        if key_octets is not None:
-            rows = [_key(item.key, key_octets) + row for item, row in zip(put.items, rows, strict=True)]
-        yield b"".join(rows)
+        for (key, _, _, stored), stamp in zip(put.items, item_stamps(put), strict=True):
+            octets = stored.encode()
+            row = head + fields[stamp] + _LENGTH(len(octets))
+            parts += (row if key_octets is None else _key(key, key_octets) + row, octets)
+        yield b"".join(parts)
 
 
 def _key(key: int | str | None, octets: int) -> bytes:

@@ -20,18 +20,6 @@ _KEYS = 1000
 class SqlParents(SqlRewriter):
     """A store that gives items their session's row back."""
 
-    @abstractmethod
-    def _is_given(self, column: Any) -> Any:
-        """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
-
-    def _given(self, values: Sequence[Any]) -> Any:
-        """Ids or keys as the driver takes them for ``_is_given`` and ``_is_given_key``."""
-        return values
-
-    def _prepared(self, statement: ClauseElement) -> Prepared:
-        compiled = statement.compile(dialect=self._engine.dialect)
-        return Prepared(str(compiled), compiled.params)
-
     @cached_property
     def _recent(self) -> RecentlyDeleted:
         return RecentlyDeleted()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Column, Connection, Insert, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import ClauseElement, Column, Connection, Insert, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from sessionctl.core.hold import Hold
@@ -17,6 +18,7 @@ from sessionctl.core.record import StoredItem, is_usual, octets_of
 from sessionctl.stores.holds_table import holds_on
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.layout import Clock
+from sessionctl.stores.sql.prepared import Prepared
 from sessionctl.stores.sql.values import chunked
 from sessionctl.stores.sql.whole import SqlWholeStore
 
@@ -25,6 +27,10 @@ _KEYS = 10_000
 _SECONDS = len("2026-01-01 10:00:00")
 _UNFIT = (DataError, UnicodeEncodeError, OverflowError)
 """A text, a time or a key that this server cannot hold."""
+
+
+class Apart(ValueError):
+    """Sessions that cannot be put in together, only one by one."""
 
 
 class SqlPutStore(SqlWholeStore):
@@ -37,6 +43,18 @@ class SqlPutStore(SqlWholeStore):
     @abstractmethod
     def _stamp_at(self, column: Column[Any], at: Expression) -> Expression:
         """The stamp of an instant, given as UTC text ``YYYY-MM-DD HH:MM:SS.ffffff``, as the SDK's writer stores it."""
+
+    @abstractmethod
+    def _is_given(self, column: Any) -> Any:
+        """The column is, by its own comparison, one of the ids that come with the execution as ``ids``."""
+
+    def _given(self, values: Sequence[Any]) -> Any:
+        """Ids or keys as the driver takes them for ``_is_given`` and ``_is_given_key``."""
+        return values
+
+    def _prepared(self, statement: ClauseElement) -> Prepared:
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return Prepared(str(compiled), compiled.params)
 
     def _has_given(self, connection: Connection, keys: Sequence[Any]) -> bool:  # noqa: ARG002
         """Would the server never give one of these keys to a new item?"""
@@ -75,7 +93,7 @@ class SqlPutStore(SqlWholeStore):
         savepoint = connection.begin_nested()
         try:
             done = self._put_all_rows(connection, puts, exact=puts[0].exact)
-        except (IntegrityError, *_UNFIT):
+        except (IntegrityError, Apart, *_UNFIT):
             done = False
         if done:
             savepoint.commit()
@@ -84,16 +102,20 @@ class SqlPutStore(SqlWholeStore):
         return done
 
     def _put_all_rows(self, connection: Connection, puts: Sequence[Put], *, exact: bool) -> bool:
-        s, m = self._sessions.c, self._messages.c
         ids = [put.session_id for put in puts]
-        columns = (s.session_id,) if self.only_filler else (s.session_id, m.session_id)
-        there = (exists().where(self._is_any(column, ids)) for column in columns)
-        if connection.execute(select(or_(*there))).scalar_one():
+        if self._any_there.run(connection, ids=self._given(ids)).scalar_one():
             return False
         if exact and not self._has_given(connection, [item.key for put in puts for item in put.items]):
             return False
         self._insert_sessions(connection, puts, exact=exact)
         return self._put_items(connection, puts, exact=exact)
+
+    @cached_property
+    def _any_there(self) -> Prepared:
+        """Is there one of the sessions given, or an item of one?"""
+        s, m = self._sessions.c, self._messages.c
+        columns = (s.session_id,) if self.only_filler else (s.session_id, m.session_id)
+        return self._prepared(select(or_(*(exists().where(self._is_given(column)) for column in columns))))
 
     def _stamp(self, column: Column[Any], stored: Expression, *, exact: bool) -> Expression:
         """The stamp that the text ``stored`` stands for: this store's own, or an instant."""
@@ -201,9 +223,10 @@ def item_stamps(put: Put) -> list[str | None]:
     """One for each item, likewise. Items of another store keep their order by stamp too: this one sorts by it."""
     if put.exact:
         return [item.stored_at for item in put.items]
-    usual = [stored for _, stored, at, _ in put.items if at is None and stored is not None and is_usual(stored)]
-    if len(usual) == len(put.items):  # as text they sort as times do
-        return [f"{latest}.000000" for latest in accumulate(usual, max)]
+    if put.items and len(put.items[0].stored_at or "") == _SECONDS:
+        usual = [stored for _, stored, at, _ in put.items if at is None and stored is not None and is_usual(stored)]
+        if len(usual) == len(put.items):  # as text they sort as times do
+            return [f"{latest}.000000" for latest in accumulate(usual, max)]
     created, updated = session_stamps(put)
     found: list[str | None] = []
     last, latest, otherwise = None, None, created or updated
