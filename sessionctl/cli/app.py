@@ -173,7 +173,10 @@ def run(args: Sequence[str]) -> int:
     except typer.TyperException as error:
         from sessionctl.cli.output import show_error
 
-        show_error("usage", error.format_message(), "see sessionctl --help", args)
+        context = getattr(error, "ctx", None)  # of the command that was misused, where it is known
+        named = context.command_path if context else "sessionctl"
+        said = error.format_message().replace("Value error, ", "")  # so begins what Typer has from Pydantic
+        show_error("usage", said, f"see {named} --help", args)
         return error.exit_code
     except typer.Abort:  # what Typer makes of Ctrl-C outside of a run that stops in its own way
         return 130

@@ -59,7 +59,9 @@ class Column:
 
     def text(self, record: Record) -> str:
         value = self.show(record) if self.show else record.get(self.key)
-        return visible("–" if value is None else str(value))
+        if value is None:
+            return "–"
+        return f"{value:,}" if type(value) is int else visible(str(value))
 
 
 def to_json(value: Any) -> str:

@@ -54,6 +54,10 @@ class Case(StrEnum):
         return self in (Case.BACK, Case.FRONT)
 
 
+NAMED = (Case.REFUSED, Case.GONE, Case.UNFIT)
+"""Cases of which the first sessions are named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placing:
     """One archived session, or what is left to put back of a part, and its case; ``exact`` as in ``Put``.
@@ -108,7 +112,7 @@ class Tally:
     def add(self, session_ids: Sequence[str], case: Case, totals: Totals) -> None:
         """Sessions of these totals together."""
         self.by_case[case] += totals
-        if case in (Case.REFUSED, Case.GONE, Case.UNFIT):
+        if case in NAMED:
             self.refused += session_ids[: max(0, _NAMED_REFUSED - len(self.refused))]
 
 

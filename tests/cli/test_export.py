@@ -298,6 +298,11 @@ class TestRedaction:
         assert "redacted: 2 email" in done.said
         assert "ids of 1 session hold" in done.said
 
+    def test_the_help_shows_what_stands_in_its_place(self) -> None:
+        told = in_process("export", "--help").text
+        assert "[redacted:email]" in told
+        assert "[redacted:NAME]" in told
+
     def test_it_is_recorded(self, told: Path, home: Path) -> None:
         in_process("export", "-s", told, "--redact", "email", "--out", os.devnull)
         [row] = ledger_rows(home)
@@ -340,7 +345,7 @@ class TestReport:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "x", "--redact", "names"], "names"),
+        (["--out", "x", "--redact", "names"], "'--redact': 'names' is not one of 'secrets', "),
         (["--out", "x", "--redact-pattern", "x"], "NAME=REGEX"),
         (["--out", "-", "--split", "day"], "several files"),
         (["--out", "-", "-o", "json"], "stdout"),

@@ -145,6 +145,17 @@ class TestHeld:
         assert purged(fleet, *STALE).json["skipped"]["held"] == 1
         assert (ids_in(fleet / "a.db"), ids_in(fleet / "b.db")) == (set(), {"mia"})
 
+    def test_many_that_are_held_together_take_one_line_of_a_table(self, store: Path) -> None:
+        names = [part for number in range(20) for part in ("--id", f"s{number:02}")]
+        hold_id = added(store, *names)["hold_id"]
+        added(store, "--id", "mia", "--match", "vip:*")
+        lines = hold(store, "list").text.splitlines()
+        assert [hold_id in line for line in lines].count(True) == 1
+        assert any("s00 and 19 more" in line for line in lines)
+        assert len(lines) == 4
+        assert len(hold(store, "list", "-o", "wide").text.splitlines()) == 23
+        assert "and 19 more" in hold(store, "release", hold_id).said
+
 
 class TestReleasing:
     def test_asks_and_has_no_terminal_here(self, store: Path) -> None:

@@ -18,6 +18,7 @@ from operating import DAY, Ran, age, ids_in, in_process, item_counts, ledger_row
 
 from sessionctl.archive import codecs
 from sessionctl.archive import format as form
+from sessionctl.cli.views import tally
 from sessionctl.testing.case import turn, user
 
 AGES = {f"s{n:02}": n * DAY for n in range(12)}
@@ -178,6 +179,15 @@ class TestConflicts:
         assert (report.status, report.json["skipped"]["changed"], report.json["refused"]) == (3, 2, ["s06", "s07"])
         assert report.json["restored"]["sessions"] == 4
         assert {name: item_counts(begun_anew)[name] for name in ("s06", "s07", "s08")} == {"s06": 1, "s07": 1, "s08": 4}
+
+    def test_the_first_are_named_and_the_others_counted(
+        self, begun_anew: Path, removed: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tally, "_NAMED", 1)
+        told = in_process("restore", removed, "-s", begun_anew, "--dry-run").text
+        assert "refused     2 sessions, 8 items" in told
+        assert "  s06\n              … and 1 more\n" in told
+        assert "s07" not in told
 
     def test_may_fail_it_before_anything_is_written(self, begun_anew: Path, removed: str) -> None:
         before = rows(begun_anew)

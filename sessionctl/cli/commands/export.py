@@ -29,7 +29,7 @@ def command(
     """Write sessions to files; the store is only read.
 
     Every session is written as it was at one instant, a file gets its name when it is whole, and what is there \
-already is not overwritten. --redact replaces what it finds in string values by a mark like [redacted:email]; \
+already is not overwritten. --redact replaces what it finds in string values by a mark like \\[redacted:email]; \
 keys and session ids stay.
 
     sessionctl export --newer-than 7d --out week.jsonl.zst

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +31,8 @@ app = typer.Typer(
 
 _FORMS = (Form.TABLE, Form.JSON)
 _PARTIAL = 3
+_FEW = 5
+"""Sessions held together that a table shows each."""
 
 
 @app.command(cls=StrictCommand)
@@ -89,6 +93,8 @@ the sessions that are selected now. The hold is kept beside the store, for every
 def list_(store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, output: opt.OutputOpt = Form.TABLE) -> None:
     """The holds in force: what they mean, why, by whom and until when.
 
+    Of many sessions that were held together a table shows the first; -o wide and the other forms show all.
+
     sessionctl hold list -o json
     """
     from sessionctl.cli.flows.stores_in_use import finish, visit
@@ -101,6 +107,8 @@ def list_(store: opt.StoreOpt = None, all_stores: opt.AllStoresOpt = False, outp
         yield from (_record(found.address, hold) for hold in found.holds() if hold.lasts(now))
 
     seen = list(trip.each(records))
+    if output is Form.TABLE:
+        seen = list(_folded(seen))
     columns = [column for column in _COLUMNS if column.key != "store" or trip.several or output is Form.WIDE]
     out.records(columns, seen, key="holds", name="hold_id")
     if not seen and output.for_people:
@@ -139,7 +147,8 @@ def release(
     total = sum(len(holds) for _, holds in due)
     if total:
         if not yes:
-            out.table(_COLUMNS, [_record(address, h) for address, holds in due for h in holds], console=out.err)
+            doomed = [_record(address, h) for address, holds in due for h in holds]
+            out.table(_COLUMNS, list(_folded(doomed)), console=out.err)
         if not out.confirm(f"Release {count(total, 'hold')}? What they mean is protected no more.", yes=yes):
             raise GuardRefused("not confirmed: nothing was released")
     done = [_released(address, holds, reason, let_go) for address, holds in due]
@@ -206,6 +215,15 @@ def _record(address: StoreAddress, hold: Hold) -> Record:
         "reason": hold.reason, "who": hold.who, "since": format_time(hold.since), "until": format_time(hold.until),
         "origin": str(hold.origin), "yields": hold.yields,
     }  # fmt: skip
+
+
+def _folded(records: Sequence[Record]) -> Iterator[Record]:
+    """Of many that were placed together only the first, which tells how many more there are."""
+    for _, together in groupby(records, key=itemgetter("store", "hold_id", "kind")):
+        first, *more = together
+        if len(more) >= _FEW:
+            first, more = {**first, "value": f"{first['value']} and {len(more):,} more"}, []
+        yield from (first, *more)
 
 
 def _minute(stamp: str | None) -> str:

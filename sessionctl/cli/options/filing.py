@@ -57,7 +57,7 @@ RedactPatternOpt = Annotated[
     list[str] | None,
     typer.Option(
         "--redact-pattern", metavar="NAME=REGEX", rich_help_panel=REDACTION,
-        help="Take out what matches, as [redacted:NAME]; may repeat.",
+        help="Take out what matches, as \\[redacted:NAME]; may repeat.",
     ),
 ]  # fmt: skip
 

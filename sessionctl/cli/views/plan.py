@@ -33,7 +33,7 @@ STOP_WORDS = {
 
 def totals_text(totals: Totals) -> str:
     """``118 sessions, 2,360 items, 1.8 MiB``."""
-    return f"{totals.sessions:,} sessions, {totals.items:,} items, {format_size(totals.bytes)}"
+    return f"{count(totals.sessions, 'session')}, {count(totals.items, 'item')}, {format_size(totals.bytes)}"
 
 
 def removed_text(report: Report) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sessionctl.cli.output import Output
 from sessionctl.cli.views.plan import totals_text
-from sessionctl.operations.put_back import Case, Tally
+from sessionctl.operations.put_back import NAMED, Case, Tally
 
 _NAMED = 10
 WORDS = {
@@ -33,3 +33,5 @@ def show_tally(
             out.line(f"  {words[case]:<11} {totals_text(totals)}{reason}", console=console)
     for session_id in tally.refused[:_NAMED]:
         out.line(f"              {session_id}", console=console)
+    if (more := sum(tally.by_case[case].sessions for case in NAMED) - _NAMED) > 0:
+        out.line(f"              … and {more:,} more", console=console)
