@@ -34,7 +34,8 @@ from sessionctl.errors import (
 )
 from sessionctl.stores.sqlite.errors import BUSY_TIMEOUT_S, sentences
 from sessionctl.stores.sqlite.log import LogMover
-from sessionctl.stores.sqlite.mark import read_mark
+from sessionctl.stores.sqlite.mark import LONGEST, mark_in
+from sessionctl.stores.sqlite.peek import connect, peek
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -241,11 +242,10 @@ class SqliteFile:
     def _check_header(self) -> None:
         if self.path.is_dir():
             raise StoreUnavailable(f"{self.path} is a directory")
-        with self.path.open("rb") as file:
-            header = file.read(100)
+        header = peek(self.path, LONGEST)
         if not header:
             raise StoreNotUnderstood(f"{self.path} is an empty file, not a session store")
-        if mark := read_mark(self.path):
+        if mark := mark_in(header):
             raise StoreDamaged(
                 f"{self.path} was being written anew when that was cut off; all of it is in {mark.copy}",
                 hint=f"sessionctl vacuum --full --via {mark.copy.parent} -s {self.path} goes on from there",
@@ -313,7 +313,7 @@ class SqliteFile:
         as_opened = immutable == (self._stamp is not None) and (not immutable or self._stamp == self._file_stamp())
         if self._reader is not None and as_opened:
             return self._reader
-        if not self._opened:  # closing a descriptor of the file drops the locks of every connection to it (POSIX)
+        if not self._opened:
             self._check_header()
         self._stamp = self._file_stamp() if immutable else None
         self._reader = self._open("immutable=1" if immutable else "mode=ro")
@@ -358,9 +358,7 @@ class SqliteFile:
     def connect(self, how: str) -> sqlite3.Connection:
         """A connection that is the caller's to close, before this file is closed."""
         uri = f"file:{quote(str(self.path.absolute()))}?{how}"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        connection = connect(self._real, uri, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         connection.text_factory = _decode
         return connection
 

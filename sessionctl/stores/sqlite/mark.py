@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from sessionctl.stores.sqlite.peek import peek
+
 _MARK = b"sessionctl vacuum\0"
 LONGEST = 512
 """Octets of a mark at most: the smallest page."""
@@ -24,8 +26,11 @@ class Mark(NamedTuple):
 
 def read_mark(path: Path) -> Mark | None:
     """The mark of the file; None for any other file."""
-    with path.open("rb") as file:
-        begins = file.read(LONGEST)
+    return mark_in(peek(path, LONGEST))
+
+
+def mark_in(begins: bytes) -> Mark | None:
+    """The same for what the file begins with."""
     if not begins.startswith(_MARK):
         return None
     said = json.loads(begins[len(_MARK) :].splitlines()[0])

@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sessionctl.stores.sqlite.peek import peek
+
 _HERE, _BIRTH = -100, 0x800
 _STATX_SIZE, _SECONDS_AT = 256, 80
 _INDEX_VERSION = 3007000
@@ -34,8 +36,8 @@ def made_at(path: Path) -> datetime | None:
 def uncheckpointed(path: Path) -> tuple[int, int]:
     """Pages in the log of the file at ``path`` that are not in it yet, and all pages in the log."""
     try:
-        with Path(f"{os.path.realpath(path)}-shm").open("rb") as index:
-            version, pages, moved = _INDEX.unpack(index.read(_INDEX.size))
+        begins = peek(Path(f"{os.path.realpath(path)}-shm"), _INDEX.size, database=path)
+        version, pages, moved = _INDEX.unpack(begins)
     except (OSError, struct.error):
         return 0, 0
     return (max(0, pages - moved), pages) if version == _INDEX_VERSION else (0, 0)
