@@ -53,5 +53,4 @@ def _removed(ledger: Ledger, run: Run) -> Iterator[str]:
     for segment in ledger.segments(run.run_id) if run.archive else ():
         kept = frozenset(segment.kept)
         with ArchiveReader(place(run.archive or "").child(segment.name)) as reader:
-            ids = (whole.session.id for whole in reader.sessions())
-            yield from (session_id for session_id in ids if session_id not in kept)
+            yield from (session.id for session, _ in reader.measured() if session.id not in kept)

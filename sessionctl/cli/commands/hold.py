@@ -203,7 +203,7 @@ def _placed(address: StoreAddress, run: Run, holds: Sequence[Hold], missing: int
 def _said(record: Record) -> str:
     if not record["holds"]:
         return f"no session of {record['store']} is selected: nothing is held"
-    until = f"until {record['until']}" if record["until"] else "until it is released"
+    until = f"until {_minute(record['until'])}" if record["until"] else "until it is released"
     kinds = [hold["kind"] for hold in record["holds"]]
     what = [count(kinds.count(kind), noun) for kind, noun in (("id", "session"), ("glob", "glob")) if kind in kinds]
     return f"held {' and '.join(what)} in {record['store']} {until}: {record['hold_id']}"

@@ -9,7 +9,7 @@ import typer
 
 from sessionctl.cli.options import common as opt
 from sessionctl.cli.output import Column, Form, Output, Record
-from sessionctl.core.units import format_minute, format_time
+from sessionctl.core.units import format_minute, format_second, format_time
 from sessionctl.errors import SessionctlError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def show(
         return
     for key in ("run_id", "command", "undoes", "store", "actor", "user", "host", "started_at", "heartbeat_at",
                 "ended_at", "stopped", "error", "reason", "criteria", "archive"):  # fmt: skip
-        value = record[key]
+        value = _second(record[key]) if key.endswith("_at") else record[key]
         for part in value if isinstance(value, list) else [value]:
             if part is not None:
                 out.line(f"{key.removesuffix('_at').removesuffix('_id'):<10} {part}")
@@ -124,6 +124,10 @@ def _counted(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{count:,} {name}" for name, count in value.items())
     return str(value)
+
+
+def _second(stamp: str | None) -> str | None:
+    return stamp and format_second(datetime.fromisoformat(stamp))
 
 
 def _ended(record: Record) -> str:
