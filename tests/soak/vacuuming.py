@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import sqlite3
 import sys
@@ -61,6 +62,7 @@ class Soak:
             self._make(source, movable=movable)
         path = self.directory / "copy.db"
         shutil.copyfile(source, path)
+        os.sync()  # the system would write the copy out beside the writers, who would wait for that
         try:
             yield path
         finally:
