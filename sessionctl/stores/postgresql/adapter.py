@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -48,6 +49,7 @@ from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
+from sessionctl.stores.postgresql.copy import room_to_index
 from sessionctl.stores.postgresql.deletion import DeletingStore
 from sessionctl.stores.postgresql.findings import activity_index, findings, live_columns
 from sessionctl.stores.postgresql.lag import read_lag
@@ -141,7 +143,8 @@ class Adapter(VacuumedTables, SqlFindings, DeletingStore):
 
     @classmethod
     def complete(cls, address: StoreAddress) -> None:
-        complete(make_engine(address), address, "postgresql", lambda db: read_layout(db, address), translate)
+        read = partial(read_layout, address=address)
+        complete(make_engine(address), address, "postgresql", read, translate, room_to_index)
 
     def _translate(self, error: Exception) -> SessionctlError:
         zone = self.address.options.get("timezone")

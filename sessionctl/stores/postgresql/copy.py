@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -40,7 +40,9 @@ _HEADER, _TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _COUNT, _LENGTH, _STAMP = struct.Struct(">h").pack, struct.Struct(">i").pack, struct.Struct(">iq").pack
 _OCTETS = {"int2": 2, "int4": 4, "int8": 8}
 _EPOCH, _DAY_S = datetime(2000, 1, 1), 86_400  # noqa: DTZ001 - the server's, of local times too
-_STAMP_LENGTH = len("2026-01-01 10:00:00.000000")
+_STAMP_LENGTH, _HOUR = len("2026-01-01 10:00:00.000000"), len("2026-01-01 10:")
+_WITHIN_AN_HOUR = {f"{second // 60:02}:{second % 60:02}": second * 1_000_000 for second in range(3600)}
+"""Microseconds, by what stands behind the hour."""
 _UTC = frozenset({"utc", "etc/utc", "uct", "etc/uct", "gmt", "etc/gmt", "zulu", "etc/zulu"})
 """Zones in which local times are those of UTC, then and now."""
 _BLOCK = 128 * 1024
@@ -59,6 +61,12 @@ _LOOK = text("""
 
 Rows are ``untouched`` where no trigger of somebody fires on INSERT (4).
 """
+
+
+_ROOM_TO_INDEX = text(
+    "SELECT set_config('maintenance_work_mem', '256MB', true) "
+    "WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')"
+)
 
 
 class CopyingStore(SqlStore):
@@ -175,13 +183,43 @@ def _rows(puts: Iterable[Put], fields: Mapping[str | None, bytes], key_octets: i
     ``fields`` raises.
     """
     for put in puts:
-        parts: list[bytes] = []  # texts are long: each is copied once
+        texts = [item.text.encode() for item in put.items]
         head = (b"\0\3" if key_octets is None else b"") + field(put.session_id)
-        for (key, _, _, stored), stamp in zip(put.items, item_stamps(put), strict=True):
-            octets = stored.encode()
-            row = head + fields[stamp] + _LENGTH(len(octets))
-            parts += (row if key_octets is None else _key(key, key_octets) + row, octets)
+        stamps = _stamps_of(put, fields)
+        heads = [head + stamp + _LENGTH(len(text)) for stamp, text in zip(stamps, texts, strict=True)]
+        if key_octets is not None:
+            heads = [_key(item.key, key_octets) + each for item, each in zip(put.items, heads, strict=True)]
+        parts = [b""] * (2 * len(texts))  # texts are long: each is copied once
+        parts[::2], parts[1::2] = heads, texts
         yield b"".join(parts)
+
+
+def _stamps_of(put: Put, fields: Mapping[str | None, bytes]) -> list[bytes]:
+    """The fields of ``item_stamps``, those that ``fields`` would read by itself in a third of the time."""
+    if isinstance(fields, _Fields) and not put.exact and (usual := _usual_stamps(put)) is not None:
+        return usual
+    return [fields[stamp] for stamp in item_stamps(put)]
+
+
+def _usual_stamps(put: Put) -> list[bytes] | None:
+    """The same where all are whole seconds, and none comes before the one ahead of it; else None."""
+    told = [stored for _, stored, at, _ in put.items if at is None and stored is not None]
+    if len(told) < len(put.items) or told != sorted(told):
+        return None
+    try:
+        return [_STAMP(8, _hour(stored[:_HOUR]) + _WITHIN_AN_HOUR[stored[_HOUR:]]) for stored in told]
+    except (KeyError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _hour(start: str) -> int:
+    """The hour that ``start`` begins as Python writes it, as the server counts. Raises ValueError."""
+    stored = f"{start}00:00"
+    at = datetime.fromisoformat(stored)
+    if str(at) != stored:
+        raise ValueError(start)
+    return _microseconds(at)
 
 
 def _key(key: int | str | None, octets: int) -> bytes:
@@ -203,6 +241,11 @@ def copy_in(connection: Connection, table: str, columns: Sequence[str], rows: It
             copy.write(block)
 
 
+def room_to_index(connection: Connection) -> None:
+    """Sort in memory what is indexed in this transaction: servers as they come have 64 MB for it."""
+    connection.execute(_ROOM_TO_INDEX)
+
+
 def field(value: str | bytes | bool | None) -> bytes:
     """``value`` as COPY's binary format has it: its length, -1 for none, and its octets."""
     if value is None:
@@ -217,10 +260,12 @@ def _stamp_field(stamp: str) -> bytes | None:
         at = datetime.fromisoformat(stamp)
     except ValueError:
         return None
-    if len(stamp) != _STAMP_LENGTH or at.tzinfo:
-        return None
-    days, seconds, micros = (since := at - _EPOCH).days, since.seconds, since.microseconds
-    return _STAMP(8, (days * _DAY_S + seconds) * 1_000_000 + micros)
+    return None if len(stamp) != _STAMP_LENGTH or at.tzinfo else _STAMP(8, _microseconds(at))
+
+
+def _microseconds(at: datetime) -> int:
+    since = at - _EPOCH
+    return (since.days * _DAY_S + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _blocks(rows: Iterable[bytes]) -> Iterator[bytes]:

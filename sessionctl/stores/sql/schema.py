@@ -30,11 +30,20 @@ def create(engine: Engine, address: StoreAddress, dialect: str, find: Find, tran
 
 
 def complete(
-    engine: Engine, address: StoreAddress, dialect: str, read: Callable[[Connection], Layout], translate: Translate
+    engine: Engine,
+    address: StoreAddress,
+    dialect: str,
+    read: Callable[[Connection], Layout],
+    translate: Translate,
+    prepare: Callable[[Connection], None] = lambda _: None,
 ) -> None:
-    """Add what the tables lack: the primary key of the items, their index by session, and the foreign key."""
+    """Add what the tables lack: the primary key of the items, their index by session, and the foreign key.
+
+    ``prepare`` is called within the transaction before.
+    """
     schema = schema_of(dialect, address.options)
     with _changing(engine, address, translate) as connection:
+        prepare(connection)
         layout = read(connection)
         messages = layout.messages
         has_key = inspect(connection).get_pk_constraint(messages.name, messages.schema)["constrained_columns"]

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from sessionctl.core.model import Onto, Outcome, Put
-from sessionctl.core.record import ItemsInStore, SessionRecord, Stamps, StoredItem, instant, is_usual, stored_item
+from sessionctl.core.record import (
+    ItemsInStore,
+    PlainItem,
+    SessionRecord,
+    Stamps,
+    StoredItem,
+    instant,
+    is_usual,
+    stored_item,
+)
 from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
 from sessionctl.stores.sqlite.structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores.sqlite.values import among, bound, parse, stamp, text, version_of
 
+_TOGETHER = 200
+"""Items that are fetched at once."""
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
 
 
@@ -52,7 +64,28 @@ def record_of(connection: sqlite3.Connection, layout: SqliteLayout, row: Sequenc
 def items_of(cursor: sqlite3.Cursor, octets: str, plain: str, session_id: str) -> ItemsInStore:
     """The items of a session by ``octets_sql`` or ``plain_sql``, till ``cursor`` is used again."""
     mine = {"session": bound(session_id)}
-    return ItemsInStore(lambda: _stored_items(cursor.execute(octets, mine)), lambda: cursor.execute(plain, mine))
+    return ItemsInStore(lambda: _stored_items(cursor.execute(octets, mine)), lambda: _plain_items(cursor, plain, mine))
+
+
+def _plain_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> Iterator[PlainItem]:
+    """By the driver's own reading of texts, in half the time, as far as they are UTF-8."""
+    given = 0
+    cursor.execute(sql, mine)
+    try:
+        while some := _strictly(cursor):
+            yield from some
+            given += len(some)
+    except sqlite3.OperationalError:
+        yield from islice(cursor.execute(sql, mine), given, None)
+
+
+def _strictly(cursor: sqlite3.Cursor) -> list[PlainItem]:
+    connection = cursor.connection
+    tolerant, connection.text_factory = connection.text_factory, str
+    try:
+        return cursor.fetchmany(_TOGETHER)
+    finally:
+        connection.text_factory = tolerant
 
 
 def _stored_items(rows: Iterable[tuple[int, bytes | None, bytes | None]]) -> Iterator[StoredItem]:
