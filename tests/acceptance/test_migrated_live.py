@@ -16,12 +16,18 @@ from pathlib import Path
 import psycopg
 import pytest
 from operating import COMMAND, in_process, write_sessions
+from sdk_cases import CASES, made
 from sdk_process import SdkProcess
 from servers import postgres_execute
+from soak.forker import forker
+from soak.migrating import killed_and_resumed, migrated_beside
 
-from sessionctl.testing.case import turn
+from sessionctl.errors import SessionctlError
+from sessionctl.operations.migration.record import MigrationRecord
+from sessionctl.testing.case import turn, user
 
 WRITERS = 4
+MAKERS = {maker.name: maker for maker in CASES}
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +134,45 @@ def test_killed_at_random_and_run_again_it_is_the_same(
     assert (done.status, done.json["clean"]) == (0, True), done.said
     assert in_process("compare", source, place).status == 0
     assert in_process("schema", "check", "-s", place).status == 0
+
+
+@pytest.mark.parametrize(("engine", "target"), [("postgresql", "mysql_url"), ("mariadb", "postgres_url")])
+def test_agents_on_both_sides_lose_nothing(
+    engine: str, target: str, request: pytest.FixtureRequest, sdk: SdkProcess
+) -> None:
+    """A small form of ``tests/soak/migrating.py --part live``."""
+    with made(MAKERS[engine], request) as case:
+        place = request.getfixturevalue(target)
+        breaches, _ = migrated_beside(case, place, [sdk] * 5, sessions=300, seed=3, flags=("--rate", "600"))
+    assert breaches == []
+
+
+def test_killed_while_the_source_changes_it_is_the_same(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A small form of ``tests/soak/migrating.py --part killed``."""
+    with made(MAKERS["sqlite"], request) as case, forker() as process:
+        place = request.getfixturevalue("postgres_url")
+        breaches, _ = killed_and_resumed(case, place, tmp_path, process, kills=4, sessions=200, seed=4)
+    assert breaches == []
+
+
+def test_what_was_put_and_not_settled_is_known_as_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, place = tmp_path / "source.db", tmp_path / "target.db"
+    write_sessions(
+        source, {session_id: [*turn(1), user("and")] for session_id in ("longer", "shorter", "gone", "same")}
+    )
+    with monkeypatch.context() as patch:
+
+        def cut_off(*_: object, **__: object) -> None:
+            raise SessionctlError("cut off")
+
+        patch.setattr(MigrationRecord, "settle", cut_off)
+        assert in_process("migrate", source, place, "--create-tables", "--yes").status == 1
+    assert arrived(str(place)) == 4
+    write_sessions(source, {"longer": turn(2)})
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute("DELETE FROM agent_messages WHERE session_id = 'shorter' AND id % 5 = 0")
+        for table in ("agent_messages", "agent_sessions"):
+            connection.execute(f"DELETE FROM {table} WHERE session_id = 'gone'")
+    done = in_process("migrate", source, place, "--yes", "-o", "json")
+    assert (done.status, done.json["clean"], done.json["deleted"]) == (0, True, {"sessions": 1}), done.said
+    assert in_process("compare", source, place).status == 0

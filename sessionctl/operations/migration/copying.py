@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sessionctl.core.patience import Trouble
-from sessionctl.core.record import PlainItem, SessionRecord, StoredItem, instant, plain_items, stored_item
+from sessionctl.core.plan import Totals
+from sessionctl.core.record import PlainItem, SessionRecord, StoredItem, instant, octets_of, plain_items, stored_item
 from sessionctl.core.serialising import all_styled, style_of
 from sessionctl.operations.migration.record import Entry, MigrationRecord
 from sessionctl.operations.migration.routes import Route
@@ -24,9 +26,25 @@ from sessionctl.stores import open_store
 SESSIONS, ITEMS, BYTES = 1000, 20_000, 16 * 2**20
 """Of one transaction, at most; one larger session goes alone."""
 _ADVANCED = "AdvancedSQLiteSession"
+_IN_PLACE = (Case.BACK, Case.ALREADY)
 
-Copied = list[tuple[Case, Entry]]
-"""What became of sessions, as they were read."""
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of the sessions of a portion: totals by case, and those that are not in place, as they were read."""
+
+    totals: Mapping[Case, Totals]
+    left: Mapping[Case, Sequence[Entry]]
+
+    @classmethod
+    def of(cls, by_case: Mapping[Case, Sequence[Entry]]) -> Self:
+        totals = {
+            case: Totals(
+                sessions=len(some), items=sum(each.items for each in some), bytes=sum(each.bytes for each in some)
+            )
+            for case, some in by_case.items()
+        }
+        return cls(totals, {case: some for case, some in by_case.items() if case not in _IN_PLACE})
 
 
 class Copier:
@@ -45,12 +63,23 @@ class Copier:
         self._source.close()
         self._target.close()
 
-    def copy(self, ids: Sequence[str]) -> Iterator[Copied]:
-        """Those of ``ids`` that are there still, in portions of a transaction each."""
+    def copy(self, ids: Sequence[str], known: Mapping[str, Entry]) -> Iterator[Copied]:
+        """Those of ``ids`` that are there still, in portions of a transaction each; ``known`` as in ``Lot``."""
+        look = partial(self._look, known=known)
         for portion in self._portions(ids):
-            versions = {session.id: session.version for session, _ in portion}
-            placed = put_patiently(self._target, portion, self._as_absent, self._trouble, self._stop, again=self._look)
-            yield [(placing.case, _entry_of(self._route, placing, versions[placing.session.id])) for placing in placed]
+            entries = {session.id: _entry_of(self._route, session, items) for session, items in portion}
+            number = self._record.begin(entry for name, entry in entries.items() if name not in known)
+            placed = put_patiently(self._target, portion, _as_absent, self._trouble, self._stop, again=look)
+            if not placed:  # and nobody knows whether they are there
+                return
+            by_case: dict[Case, list[Entry]] = {}
+            for placing in placed:
+                by_case.setdefault(placing.case, []).append(entries[placing.session.id])
+            became = Copied.of(by_case)
+            others = {entry.id for some in became.left.values() for entry in some}
+            more = [entries[name] for name in known.keys() & entries.keys() - others] if known else ()
+            self._record.settle(number, but=others - known.keys(), more=more)
+            yield became
 
     def _portions(self, ids: Sequence[str]) -> Iterator[list[Whole]]:
         some: list[Whole] = []
@@ -59,7 +88,8 @@ class Copier:
             # Of stamps the instant is asked for alone; where there are branches, keys are as well.
             kept: Sequence[PlainItem] = self._visible(session, stored) if session.extras else tuple(plain_items(stored))
             texts = all_styled([item[3] for item in kept], self._style)
-            made = [stored_item((key, at, told, text)) for (key, at, told, _), text in zip(kept, texts, strict=True)]
+            keys, stamps, instants, _ = zip(*kept, strict=True) if kept else ((),) * 4
+            made = map(stored_item, zip(keys, stamps, instants, texts, strict=True))
             some.append((self._named(session), tuple(made)))
             items += len(texts)
             size += sum(map(len, texts))
@@ -77,19 +107,19 @@ class Copier:
         """All of it where both stores know branches, else the main one."""
         return tuple(items) if self._is_branched else on_main_branch(session, tuple(items))
 
-    def _as_absent(self, some: Sequence[Whole]) -> list[Placing]:
-        """Most are; the store looks again where it puts them."""
-        return [Placing(session, items, Case.BACK, exact=False) for session, items in some]
-
-    def _look(self, some: Sequence[Whole]) -> list[Placing]:
+    def _look(self, some: Sequence[Whole], known: Mapping[str, Entry]) -> list[Placing]:
         ids = [session.id for session, _ in some]
         there = {whole.session.id: self._visible(whole.session, whole.items) for whole in self._target.whole(ids)}
-        known = self._record.find(there)
         found = []
         for session, items in some:
             case = _case(items, there.get(session.id), known.get(session.id))
             found.append(Placing(session, items, case, exact=False))
         return found
+
+
+def _as_absent(some: Sequence[Whole]) -> list[Placing]:
+    """Most are; the store looks again where it puts them."""
+    return [Placing(session, items, Case.BACK, exact=False) for session, items in some]
 
 
 def _case(items: Sequence[StoredItem], there: Sequence[StoredItem] | None, entry: Entry | None) -> Case:
@@ -104,25 +134,28 @@ def _case(items: Sequence[StoredItem], there: Sequence[StoredItem] | None, entry
     return Case.ALREADY if mine and theirs[: len(mine)] == mine else Case.REFUSED
 
 
-def _entry_of(route: Route, placing: Placing, version: str) -> Entry:
-    totals, stamps = placing.totals, placing.session.stamps
+def _entry_of(route: Route, session: SessionRecord, items: Sequence[StoredItem]) -> Entry:
     return Entry(
-        id=placing.session.id,
+        id=session.id,
         source=route.source.recorded,
-        version=version,
-        items=totals.items,
-        bytes=totals.bytes,
-        updated=instant(stamps.updated, stamps.updated_at),
+        version=session.version,
+        items=len(items),
+        bytes=octets_of(items),
+        updated=instant(session.stamps.updated, session.stamps.updated_at),
     )
 
 
 class Lot(NamedTuple):
-    """Sessions of one source to be copied. ``record`` is where the record lies; ``bare`` as in ``Migration``."""
+    """Sessions of one source to be copied. ``record`` is where the record lies; ``bare`` as in ``Migration``.
+
+    ``known``: what is recorded, by id in the target, of those that are there already.
+    """
 
     route: Route
     record: Path
     bare: bool
     ids: Sequence[str]
+    known: Mapping[str, Entry]
 
 
 class Copying:
@@ -135,13 +168,13 @@ class Copying:
 
     def __call__(self, lot: Lot) -> Iterator[Copied]:
         """What became of the sessions of each transaction."""
-        if self._of != lot[:-1]:
+        if self._of != lot[:3]:
             self.close()
             record = self._at_hand.enter_context(MigrationRecord(lot.record))
             copier = Copier(lot.route, record, bare=lot.bare, stop=self._stop)
             self._copier = self._at_hand.enter_context(closing(copier))
-            self._of = lot[:-1]
-        yield from self._copier.copy(lot.ids)
+            self._of = lot[:3]
+        yield from self._copier.copy(lot.ids, lot.known)
 
     def close(self) -> None:
         self._of = None

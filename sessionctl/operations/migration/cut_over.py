@@ -111,7 +111,7 @@ class Journey:
             with plan_replacing(target, known, self.directory) as plan:
                 report = self.delete(target, plan)
             missing = set(absent(target, both))
-            record.forget([entry.id for entry in gone if entry.id in missing])
+            record.forget(missing)
             done.left += [entry.id for entry in both if entry.id not in missing]
         if report.error:
             raise SessionctlError(report.error[0])

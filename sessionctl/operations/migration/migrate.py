@@ -9,13 +9,12 @@ went away in its source, is deleted by a plan like any other, and put anew. All 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 from sessionctl.core.limits import Limits
-from sessionctl.core.model import Order, SessionRef, Want
+from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query
@@ -73,13 +72,14 @@ class Migration:
         """Look at every session of the sources, and copy what is not in place."""
         found = PassTally()
         listed: set[int] = set()
+        may_be_gone = not self.record.is_empty
         with open_store(self.routes[0].target) as target:
             there = {hash(ref.id) for ref in target.sessions(Query(), order=Order.PHYSICAL)}
         for route in self.routes:
             self._route(route, found, listed, there)
             if found.stopped is not Stopped.DONE:
                 return found
-        found.gone = self._gone(listed)
+        found.gone = self._gone(listed) if may_be_gone else []
         return found
 
     def _gone(self, listed: set[int]) -> list[Entry]:
@@ -93,7 +93,7 @@ class Migration:
         for route in self.routes:
             here = [route.id_here(entry.id) for entry in entries if entry.source == route.source.recorded]
             ids = [each for each in here if each is not None]
-            lots = (self._lot(route, ids[start : start + SESSIONS]) for start in range(0, len(ids), SESSIONS))
+            lots = (self._lot(route, ids[start : start + SESSIONS], {}) for start in range(0, len(ids), SESSIONS))
             for became in by_a_thread(lots, Stop(), _AHEAD):
                 self._count(found, became)
         return found
@@ -114,11 +114,10 @@ class Migration:
         self, source: Store, route: Route, found: PassTally, listed: set[int], present: set[int]
     ) -> Generator[Lot, None, None]:
         """What is not in place as it is now, as long as the run goes on."""
-        for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION), self.limits):
+        for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=self.record.wanted), self.limits):
             there = [route.id_there(ref.id) for ref in refs]
             listed.update(map(hash, there))
-            put = self.record.find(there)
-            known = {name: entry for name, entry in put.items() if hash(name) in present}
+            known = self.record.find(name for name in there if hash(name) in present)
             wanted = [
                 ref.id
                 for ref, name in zip(refs, there, strict=True)
@@ -131,24 +130,23 @@ class Migration:
                     return
                 most = self.limits.max_sessions
                 room = len(wanted) if most is None else most - self.copied.sessions
-                yield self._lot(route, wanted[:room])
+                yield self._lot(route, wanted[:room], known)
                 wanted = wanted[room:]
                 self._pace()
 
-    def _lot(self, route: Route, ids: Sequence[str]) -> Lot:
-        return Lot(route, self.record.path, self.bare, ids)
+    def _lot(self, route: Route, ids: Sequence[str], known: Mapping[str, Entry]) -> Lot:
+        among = {name: known[name] for name in map(route.id_there, ids) if name in known}
+        return Lot(route, self.record.path, self.bare, ids, among)
 
     def _count(self, found: PassTally, became: Copied) -> None:
-        for case, entries in _by_case(became).items():
-            items, octets = (sum(map(attrgetter(name), entries)) for name in ("items", "bytes"))
-            totals = Totals(sessions=len(entries), items=items, bytes=octets)
+        for case, totals in became.totals.items():
+            left = became.left.get(case, ())
             if case is Case.STALE:
-                found.stale += entries
+                found.stale += left
             else:
-                found.tally.add([entry.id for entry in entries], case, totals)
+                found.tally.add([entry.id for entry in left], case, totals)
             if case is Case.BACK:
                 self.copied += totals
-        self.record.note(entry for case, entry in became if case in (Case.BACK, Case.ALREADY))
         self.observe(self.copied)
 
     def _must_end(self) -> Stopped | None:
@@ -168,13 +166,6 @@ class Migration:
         until = self.began + self.copied.sessions / self.limits.rate
         while not self._must_end() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
-
-
-def _by_case(became: Copied) -> dict[Case, list[Entry]]:
-    found: dict[Case, list[Entry]] = {}
-    for case, entry in became:
-        found.setdefault(case, []).append(entry)
-    return found
 
 
 def _batches(refs: Iterable[SessionRef], limits: Limits) -> Iterator[list[SessionRef]]:

@@ -70,7 +70,7 @@ def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -
         with open_store(route.source) as source:
             now = source.now()
             outlook.holds += sum(hold.lasts(now) for hold in source.holds())
-            for refs in _portions(source):
+            for refs in _portions(source, record.wanted):
                 _count(outlook, route, refs, record, ids_there)
     outlook.misfits = list(misfits(ways, target or Unmade(ways[0].target.scheme)))
     return outlook
@@ -80,15 +80,16 @@ def _count(
     outlook: Outlook, route: Route, refs: Sequence[SessionRef], record: MigrationRecord, ids_there: set[int]
 ) -> None:
     there = [route.id_there(ref.id) for ref in refs]
-    known = record.find(there)
+    present = [name for name in there if hash(name) in ids_there]
+    known = record.find(present)
     outlook.matched += Totals(sessions=len(refs), items=sum(ref.items or 0 for ref in refs))
-    outlook.there += sum(hash(name) in ids_there for name in there)
+    outlook.there += len(present)
     outlook.in_place += sum(
         name in known and known[name].version == ref.version for name, ref in zip(there, refs, strict=True)
     )
 
 
-def _portions(source: Store) -> Iterator[list[SessionRef]]:
-    refs = source.sessions(Query(), order=Order.PHYSICAL, want=Want.VERSION)
+def _portions(source: Store, want: Want) -> Iterator[list[SessionRef]]:
+    refs = source.sessions(Query(), order=Order.PHYSICAL, want=want)
     while some := list(islice(refs, _TOGETHER)):
         yield some
