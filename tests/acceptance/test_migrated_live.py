@@ -143,7 +143,7 @@ def test_agents_on_both_sides_lose_nothing(
     """A small form of ``tests/soak/migrating.py --part live``."""
     with made(MAKERS[engine], request) as case:
         place = request.getfixturevalue(target)
-        breaches, _ = migrated_beside(case, place, [sdk] * 5, sessions=300, seed=3, flags=("--rate", "600"))
+        breaches, _ = migrated_beside(case, place, [sdk] * 5, sessions=120, seed=3, flags=("--rate", "400"))
     assert breaches == []
 
 
