@@ -16,9 +16,11 @@ import pytest
 from mysql_tables import create_mysql_tables
 from operating import Ran, in_process, write_sessions
 from sdk_cases import CASES, SdkCase, SqliteCase, made
-from servers import fresh_mysql, fresh_postgres, mysql_execute, postgres_execute
+from servers import fresh_mysql, fresh_postgres, mysql_execute, postgres_connect, postgres_execute
 
+from sessionctl.core.address import parse_address
 from sessionctl.core.serialising import Style
+from sessionctl.stores import create_store
 from sessionctl.testing.case import HOSTILE_IDS, HOSTILE_ITEMS, turn, user
 
 MAKERS = {maker.name: maker for maker in CASES}
@@ -253,6 +255,40 @@ def test_a_full_disk_is_told_and_the_source_is_intact(disk: Path, tmp_path: Path
     assert "full" in done.said + done.json.get("error", "")
     assert source.read_bytes() == before
     assert in_process("compare", source, disk / "target.db").status in (6, 10)
+
+
+@contextlib.contextmanager
+def locked(place: str) -> Iterator[None]:
+    """Somebody else keeps writers out."""
+    if "://" not in place:
+        with closing(sqlite3.connect(place, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with closing(postgres_connect(place)) as other:
+        other.autocommit = False
+        other.execute("LOCK TABLE agent_messages IN EXCLUSIVE MODE")
+        yield
+        other.rollback()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_lock_of_others_ends_it_in_time_with_a_clear_message(
+    kind: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionctl.stores.sqlite.file.BUSY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sessionctl.stores.postgresql.adapter.LOCK_WAIT_S", 0.5)
+    monkeypatch.setattr("sessionctl.core.patience.GIVE_UP_S", 1.0)
+    source, place = tmp_path / "source.db", target(kind)
+    write_sessions(source, {"s": turn(1)})
+    create_store(parse_address(place)).close()
+    with locked(place):
+        told = migrate(source, place, "--jobs", "1")
+    assert told.status == 1
+    assert "lock" in told.json["error"]
+    assert execute(place, "SELECT count(*) FROM agent_messages") == [(0,)]
+    assert migrate(source, place).status == 0
+    assert_same(source, place)
 
 
 def test_limits_end_a_run_that_goes_on_later(tmp_path: Path) -> None:

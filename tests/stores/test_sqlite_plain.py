@@ -81,6 +81,14 @@ def test_hostile_items_are_the_same_either_way(tmp_path: Path) -> None:
     assert count == plain.count(b"\n") == len(rows)
 
 
+def test_what_stands_behind_many_others_is_the_same_either_way(tmp_path: Path) -> None:
+    rows: list[tuple[str, Any, Any]] = [("s", STAMP, json.dumps({"role": "user", "content": n})) for n in range(450)]
+    rows[210:210] = rows[400:400] = [("s", STAMP, b'{"role": "user", "content": "\xff"}')]
+    plain, usual, count = both(put(tmp_path / "store.db", rows))
+    assert plain == usual
+    assert count == len(rows)
+
+
 def test_real_transcripts_are_the_same_either_way(tmp_path: Path) -> None:
     rows = [(one.session_id, STAMP, json.dumps(item)) for one in read_transcripts() for item in one.items]
     plain, usual, count = both(put(tmp_path / "store.db", rows))
