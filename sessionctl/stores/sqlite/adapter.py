@@ -76,11 +76,12 @@ from sessionctl.stores.sqlite.values import (
 from sessionctl.stores.sqlite.whole import items_of, put_session, record_of, versions
 
 _SCAN_ABOVE = 20_000
-_MEASURED = 8
+_MEASURED = 5
 """Columns of ``_rows_of`` with measures."""
-_RANGE = 2000
+_RANGE, _MEASURED_RANGE = 2000, 200
+"""Rows of a range of a pass at least; fewer where the items of each are gone through."""
 _RANGES = 200
-"""Ranges of a pass at most, and rows of one at least."""
+"""Ranges of a pass at most."""
 _SAMPLE_RUN = 100
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
@@ -318,9 +319,10 @@ class Adapter(VacuumedFile, SchemaInFile):
     def _in_ranges(self, table: str, sql: str, columns: int, params: list[Any]) -> Iterator[Sequence[Any]]:
         """A pass over ``table``, cut into ranges of rowids (the last two parameters) that are read side by side."""
         first, last = self._ends(table, "rowid")
-        if first is None or last - first < 2 * _RANGE:
+        least = _MEASURED_RANGE if columns == _MEASURED else _RANGE
+        if first is None or last - first < 2 * least:
             return self._file.rows(sql, [*params, first, last])
-        step = max(_RANGE, (last - first) // _RANGES)
+        step = max(least, (last - first) // _RANGES)
         ranges = ([*params, start, min(start + step - 1, last)] for start in range(first, last + 1, step))
         return self._file.rows_by_range(sql, columns, ranges)
 
@@ -340,7 +342,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         *,
         whole: bool = False,
     ) -> tuple[str, list[Any]]:
-        """Rows (id, created_at, updated_at, items, bytes, newest key, newest time, compacted) and their parameters.
+        """Rows (id, created_at, updated_at, sums, newest time) as of ``measures_sql``, and their parameters.
 
         ``whole``: the first and last rowid of a range are to follow as two more parameters.
         """  # fmt: skip

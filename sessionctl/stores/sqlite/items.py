@@ -58,13 +58,18 @@ def _advanced(messages: str) -> str:
 
 
 def measures_sql(messages: str, want: Want) -> str:
-    """Columns (items, bytes, newest key, newest time, compacted) of a session ``s``, NULL for what is not wanted."""
+    """Columns (sums, newest time) of the items of a session ``s``; ``values.reader_of_refs`` reads them.
+
+    The sums are one text (items, bytes, newest key, compacted; empty for what is not wanted), so that each
+    row is looked at once: as columns of their own each would go through the items anew.
+    """
     mine = f"FROM {messages} m WHERE m.session_id = s.session_id"
-    wanted = {
-        f"count(*) {mine}": want,
-        f"sum(length(CAST(message_data AS BLOB))) {mine}": Want.SIZE,
-        f"max(id) {mine}": Want.VERSION,
-        f"created_at {mine} ORDER BY id DESC LIMIT 1": Want.VERSION,
-        f"EXISTS (SELECT 1 {mine} AND message_data LIKE '%{COMPACTION}%')": Want.COMPACTED,
+    sums = {
+        "count(*)": want,
+        "sum(length(CAST(message_data AS BLOB)))": Want.SIZE,
+        "max(id)": Want.VERSION,
+        f"sum(message_data GLOB '*{COMPACTION}*')": Want.COMPACTED,
     }
-    return ", ".join(f"(SELECT {column})" if bit & want else "NULL" for column, bit in wanted.items())
+    told = " || ',' || ".join(f"coalesce({each}, '')" if bit & want else "''" for each, bit in sums.items())
+    newest = f"(SELECT created_at {mine} ORDER BY id DESC LIMIT 1)" if Want.VERSION in want else "NULL"
+    return f"(SELECT {told} {mine}), {newest}"

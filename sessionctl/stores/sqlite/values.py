@@ -124,15 +124,17 @@ def reader_of_refs(want: Want) -> Callable[[Sequence[Any]], SessionRef]:
     sized, versioned, looked_into = Want.SIZE in want, Want.VERSION in want, Want.COMPACTED in want
 
     def as_ref(row: Sequence[Any]) -> SessionRef:
+        items, size, newest_key, compacted = row[3].split(",")
+        count = int(items)
         return SessionRef(
             id=row[0],
             created_at=parse(row[1]),
             updated_at=parse(row[2]),
-            items=row[3],
-            bytes=(row[4] or 0) if sized else None,
-            newest_item_at=parse(row[6]) if versioned else None,
-            version=version_of(row[2], row[5], row[3]) if versioned else None,
-            compacted=bool(row[7]) if looked_into else None,
+            items=count,
+            bytes=int(size or 0) if sized else None,
+            newest_item_at=parse(row[4]) if versioned else None,
+            version=version_of(row[2], int(newest_key) if newest_key else None, count) if versioned else None,
+            compacted=int(compacted or 0) > 0 if looked_into else None,
         )
 
     return as_ref
