@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from sessionctl.core.model import SessionRef
-from sessionctl.core.units import exact_duration, format_second, format_size
+from sessionctl.core.units import count, exact_duration, format_second, format_size
 
 _OPERATORS: dict[str, Callable[[datetime, datetime], bool]] = {
     "<": operator.lt,
@@ -163,7 +163,7 @@ class Selector:
         """One English clause per criterion, with absolute times, for the plan."""
         said: list[str] = []
         if self.named_given:
-            said.append(f"named: {len(set(self.named))} session ids")
+            said.append(f"named: {count(len(set(self.named)), 'session id')}")
         said += [f"id matches {glob}" for glob in self.globs] + [f"id does not match {glob}" for glob in self.excluded]
         for age, words in ((self.older_than, "at or before"), (self.newer_than, "after")):
             if age is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from sessionctl.stores.base import Store
 
 WANT = Want.SIZE | Want.VERSION
 """What a plan knows of each session."""
+_OF_ITEMS = "items by ranges of their keys"
+"""How changes delete that leave the sessions."""
 _UNREADABLE = "this role may not read its holds (SELECT on sessionctl_holds lets it)"
 
 Foresee = Callable[[Iterable[SessionRef]], Iterator[Step]]
@@ -47,7 +49,9 @@ def plan_changes(
     foreseen = foresee(sorting.open_to_change(filter(admit, candidates) if admit else candidates))
     spool, planned = _spooled(foreseen, spool_directory)
     missing = _missing(store, sorting)
-    info = store.info()
+    info, preflight = store.info(), store.preflight(selector.resolve(now), planned)
+    if terms:  # the sessions stay
+        preflight = replace(preflight, deletion=_OF_ITEMS)
     header = PlanHeader(
         command=command,
         store=str(store.address),
@@ -68,7 +72,7 @@ def plan_changes(
         missing=missing,
         digest=spool.digest,
         select_s=time.monotonic() - began,
-        preflight=store.preflight(selector.resolve(now), planned),
+        preflight=preflight,
         hazards=info.hazards,
         warnings=info.warnings,
         frozen=info.frozen or (_UNREADABLE if holds is None else None),

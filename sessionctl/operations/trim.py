@@ -49,7 +49,6 @@ _FIRST = 3
 """Items read from the beginning: most sessions begin with one instruction or with none, and perhaps a summary."""
 _Told = tuple[list[Span], int]
 """The spans of items that go, and their octets."""
-_DELETION = "items by ranges of their keys"
 _AROUND_SUMMARY = 80
 """Tokens that a summary says of itself."""
 _LEAST, _MOST = 8, 1000
@@ -126,7 +125,6 @@ def plan_trim(
         obstacles=foreseeing.obstacles,
         condensing=wish.condensing,
         named_skipped=plan.header.named_skipped + len(refused),
-        preflight=replace(plan.header.preflight, deletion=_DELETION) if plan.header.preflight else None,
     )
     # What a model is to be asked about is asked once: a session that changed meanwhile is for the next run.
     is_final = wish.after is not None or wish.condensing is not None
