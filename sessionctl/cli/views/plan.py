@@ -71,7 +71,8 @@ def _plan_lines(header: PlanHeader, foreseen: Report) -> Iterator[str]:
         yield f"  leaves      {clause}"
     yield f"  matches     {totals_text(header.matched)}"
     if header.keeps_sessions:
-        yield f"  fits        {count(header.unchanged, 'session')} already"
+        beyond = ", or nothing of it can go" if header.obstacles and header.unchanged else ""
+        yield f"  fits        {count(header.unchanged, 'session')} already{beyond}"
     if header.active:
         yield f"  skips       {header.active:,} active within {exact_duration(header.min_idle)}"
     if header.held:
