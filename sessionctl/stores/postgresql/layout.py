@@ -161,4 +161,9 @@ def _row_security(rows: list[Any], *tables: TableFacts) -> list[str]:
 
 def quoted(table: TableFacts) -> str:
     """The table as a text that casts to ``regclass``."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part)
+    return ".".join(quoted_name(part) for part in (table.schema, table.name) if part)
+
+
+def quoted_name(name: str) -> str:
+    """As an identifier, to the letter."""
+    return '"' + name.replace('"', '""') + '"'

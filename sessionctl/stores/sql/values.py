@@ -36,3 +36,9 @@ def version_of(updated: int | None, edition: int | None, newest_key: int | None,
     A session begun anew has another edition of its row, and keys that are newer: either is enough.
     """
     return f"{'' if updated is None else updated}.{newest_key or 0 if edition is None else edition}.{items}"
+
+
+def taken_apart(version: str) -> tuple[str, int]:
+    """What ``version_of`` says of the session's row, and how many items; -1 for a text that is no version."""
+    of_row, _, items = version.rpartition(".")
+    return of_row, int(items) if items.isdecimal() else -1
