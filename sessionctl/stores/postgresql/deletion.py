@@ -84,7 +84,7 @@ class DeletingStore(CopyingStore):
     def _may_go_at_once(self, changes: Sequence[Change], versions: dict[str, str]) -> bool:
         """Are these deletions of different sessions as they were seen, and does nothing speak against it?"""
         is_plain = len(versions) == len(changes) and None not in versions.values()
-        tables = self._layout.cascades and not self._layout.messages.divided
+        tables = self._layout.cascades and not (self._layout.sessions.divided or self._layout.messages.divided)
         return is_plain and tables and not self._lost and self._is_storable("".join(versions))
 
     def _is_deleted_at_once(self, versions: dict[str, str], guard: Guard) -> bool:
@@ -93,18 +93,16 @@ class DeletingStore(CopyingStore):
         with self._connected(seen.ids) as connection:
             connection.execution_options(**self._changes_with)
             self._begin_change(connection)
-            ids = self._given(seen.ids)
-            locked, clock, turn, before = tuple(self._locking_all.run(connection, ids=ids).one())
-            self._meet(turn)
-            now = EPOCH + timedelta(microseconds=clock)
-            is_free = locked == len(versions) and before is not None
+            ids, rows = self._given(seen.ids), self._given(seen.rows)
+            locked = _Locked._make(self._locking_seen.run(connection, ids=ids, rows=rows).one())
+            self._meet(locked.turn)
+            cutoff = locked.clock - guard.min_idle // timedelta(microseconds=1)
+            is_free = locked.sessions == len(versions) and locked.deleted is not None and locked.newest <= cutoff
+            now = EPOCH + timedelta(microseconds=locked.clock)
             is_free = is_free and not self._held_at_once(connection, seen.ids, guard.named, now)
             checked = time.monotonic()
             self.spent.check += checked - started
-            cutoff = clock - guard.min_idle // timedelta(microseconds=1)
-            given = {"ids": ids, "rows": self._given(seen.rows), "cutoff": cutoff, "holds": self._no_holds}
-            is_done = is_free and self._count_deleted(connection, given) == len(versions)
-            is_done = is_done and self._items_deleted.run(connection).scalar_one() - before == seen.items
+            is_done = is_free and self._deletes_all(connection, locked, seen.items, ids=ids, cutoff=cutoff)
             if is_done:
                 self._commit(connection, seen.ids)
             else:
@@ -120,22 +118,30 @@ class DeletingStore(CopyingStore):
             self._no_holds = None if is_there else f"{quoted_name(schema or '')}.{quoted_name(TABLE)}"
         return self._no_holds is None and bool(self._held_among(connection, ids, named, now))
 
-    def _count_deleted(self, connection: Connection, given: dict[str, Any]) -> int:
-        """How many were; -1 where the store would not delete one of them."""
+    def _deletes_all(self, connection: Connection, locked: _Locked, items: int, **given: Any) -> bool:
+        """Delete the locked sessions: did each of them go, and so many items with them?"""
         try:
             with self._refusals():
-                return self._deleting_as_seen.run(connection, **given).rowcount
+                if self._deleting_locked.run(connection, holds=self._no_holds, **given).rowcount != locked.sessions:
+                    return False
         except Refused:
-            return -1
+            return False
+        deleted: int = self._items_deleted.run(connection).scalar_one()
+        return deleted - (locked.deleted or 0) == items
 
     @cached_property
-    def _locking_all(self) -> Prepared:
-        """Lock those of the sessions given that nobody else has: how many; the clock, the turn, ``_items_deleted``."""
+    def _locking_seen(self) -> Prepared:
+        """Lock those of the sessions given that nobody else has and whose rows are as given: a ``_Locked``."""
         s = self._sessions.c
-        one: Expression = literal_column("1")
-        locked = select(one).where(s.session_id == any_(_given("ids", "varchar")))
-        rows = locked.select_from(self._sessions).with_for_update(skip_locked=True).subquery()
-        told = (func.count(), self._clock(), self._turn(), self._count_of_deleted_items())
+        given = func.unnest(_given("ids", "varchar"), _given("rows", "text"))
+        seen = given.table_valued("id", "of_row").render_derived(name="seen")
+        updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
+        point: Expression = literal_column("'.'")
+        of_row = func.concat(updated, point, self._edition())  # as ``version_of`` has it
+        found = select(updated.label("updated")).select_from(self._sessions.join(seen, s.session_id == seen.c.id))
+        rows = found.where(of_row == seen.c.of_row).with_for_update(of=self._sessions, skip_locked=True).subquery()
+        newest = func.coalesce(func.max(rows.c.updated), literal_column("0"))
+        told = (func.count(), newest, self._clock(), self._turn(), self._count_of_deleted_items())
         return self._prepared(select(*told).select_from(rows))
 
     @cached_property
@@ -150,24 +156,30 @@ class DeletingStore(CopyingStore):
         return case((is_counted, func.pg_stat_get_xact_tuples_deleted(table)))
 
     @cached_property
-    def _deleting_as_seen(self) -> Prepared:
-        """Delete those of the ids given whose rows are as given with them, with no life after the cutoff.
+    def _deleting_locked(self) -> Prepared:
+        """Delete those of the sessions given that have no item after the cutoff, if nobody made a table of holds.
 
         A statement of its own, after the locks: it sees what was committed while they were taken.
         """
         s, m = self._sessions.c, self._messages.c
-        given = func.unnest(_given("ids", "varchar"), _given("rows", "text"))
-        seen = given.table_valued("id", "row").render_derived(name="seen")
-        updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
-        point: Expression = literal_column("'.'")
-        row = func.concat(updated, point, self._edition())  # as ``version_of`` has it
         cutoff: Expression = cast(bindparam("cutoff"), BIGINT)
-        is_idle = func.greatest(updated, literal_column("0")) <= cutoff
         newer = select(m.session_id).where(m.session_id == s.session_id, self._is_after(m.created_at, cutoff))
         has_none = ~newer.correlate(self._sessions).exists()
         no_holds = func.to_regclass(cast(bindparam("holds"), TEXT)).is_(None)
-        is_seen = (s.session_id == seen.c.id, row == seen.c.row)
-        return self._prepared(delete(self._sessions).where(*is_seen, is_idle, has_none, no_holds))
+        # One by one, or many of them look like a reason to read the whole table.
+        locked = func.unnest(_given("ids", "varchar")).table_valued("id").render_derived(name="locked")
+        return self._prepared(delete(self._sessions).where(s.session_id == locked.c.id, has_none, no_holds))
+
+
+class _Locked(NamedTuple):
+    """The sessions that were locked, and when: the newest stamp and the clock are in microseconds."""
+
+    sessions: int
+    newest: int
+    clock: int
+    turn: int | None
+    deleted: int | None
+    """Items that were deleted before; None where nobody counts."""
 
 
 class _Seen(NamedTuple):
