@@ -10,11 +10,12 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, Any, Self, cast
 
 from sessionctl.core.model import Outcome, Rewrite, Span
 from sessionctl.core.plan import PlanHeader, Step
@@ -57,14 +58,22 @@ class Spool:
         return self._digest.hexdigest()
 
     def steps(self) -> Iterator[Step]:
-        """All steps in the order in which they came. One reading at a time."""
+        """All steps in the order in which they came. One reading at a time.
+
+        The next ones are read while those before them are at work, which mostly waits for the store.
+        """
         with self._disk():
             self._file.seek(0)
-        while lines := self._file.readlines(_READ_AT_ONCE):
-            for session_id, version, items, size, at, *rewrite in json.loads(b"[" + b",".join(lines) + b"]"):
-                last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
-                change = _rewrite(session_id, *rewrite[0]) if rewrite else None
-                yield Step(session_id, version, items, size, last_activity, change)
+        with ThreadPoolExecutor(1, "plan") as reader:
+            ahead = reader.submit(self._next)
+            while steps := ahead.result():
+                ahead = reader.submit(self._next)
+                yield from steps
+
+    def _next(self) -> list[Step]:
+        """Some more of them; none at the end."""
+        lines = self._file.readlines(_READ_AT_ONCE)
+        return [_step(*told) for told in json.loads(b"[" + b",".join(lines) + b"]")]
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -76,6 +85,12 @@ class Spool:
     def close(self) -> None:
         """The steps are gone after this."""
         self._file.close()
+
+
+def _step(session_id: str, version: str, items: int, size: int, at: float | None, *rewrite: Any) -> Step:
+    last_activity = None if at is None else datetime.fromtimestamp(at, UTC)
+    change = _rewrite(session_id, *rewrite[0]) if rewrite else None
+    return Step(session_id, version, items, size, last_activity, change)
 
 
 def _rewrite(
