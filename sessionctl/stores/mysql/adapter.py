@@ -137,7 +137,10 @@ class Adapter(VacuumedTables, SqlFindings, LookingStore):
         return _EPOCH + timedelta(microseconds=int(value * 1_000_000))
 
     def _newest(self, column: Column[Any]) -> Expression:
-        return func.max(self._instant(column, column.info["facts"].clock))
+        clock = column.info["facts"].clock
+        if clock is Clock.INSTANT:
+            return self._instant(func.max(column), clock)
+        return func.max(self._instant(column, clock))  # the last of local times need not be the last instant
 
     def _microseconds(self, instant: Expression) -> Expression:
         return cast(instant * literal_column("1000000"), Integer)
