@@ -71,6 +71,8 @@ class Workers(Generic[P, R]):
 
         An error of a worker is raised in the place of its next result. SessionctlError where a worker is gone.
         """
+        for worker in self._workers:
+            worker.pass_over()  # what an error left of the portions before
         ahead: deque[tuple[P, _Worker]] = deque()
         left, turns = iter(portions), cycle(self._workers)
         while True:
@@ -118,19 +120,28 @@ class _Worker:
         os.close(results)
         self._given: SimpleQueue[Any] = SimpleQueue()
         self._made: Queue[Any] = Queue(_WAITING)
+        self._due = 0
         self._thread = Thread(target=self._talk, name="worker", daemon=True)
 
     def give(self, portion: Any) -> None:
         if not self._thread.ident:
             self._thread.start()
+        self._due += 1
         self._given.put(portion)
 
     def results(self) -> Iterator[Any]:
         """Those of the oldest portion given."""
         while not isinstance(made := self._made.get(), _End):
             yield made
+        self._due -= 1
         if made.error is not None:
             raise made.error
+
+    def pass_over(self) -> None:
+        """Let go of the results of all portions given."""
+        while self._due:
+            with suppress(Exception):
+                deque(self.results(), maxlen=0)
 
     def end(self, *, at_once: bool) -> None:
         """Let the process end, or take it away; it is gone when this returns."""
@@ -154,7 +165,10 @@ class _Worker:
                         self._made.put(result)
                     self._made.put(result)
         except (OSError, EOFError, pickle.UnpicklingError):
-            self._made.put(_End(SessionctlError(f"a process beside this one has ended: {self._status()}")))
+            gone = _End(SessionctlError(f"a process beside this one has ended: {self._status()}"))
+            self._made.put(gone)
+            while self._given.get() is not None:
+                self._made.put(gone)
         else:
             self._status()
 

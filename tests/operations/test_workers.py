@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_errors_come_in_their_place(portion: int, error: type[SessionctlError], 
     assert seen == [2, portion]
     if portion == -1:
         assert raised.value.hint == "later"
+
+
+def test_what_was_under_way_when_an_error_came_is_passed_over() -> None:
+    with Workers(Counting(), 2) as workers:
+        with pytest.raises(StoreBusy):
+            deque(next(results) for _, results in workers.each([1, -1, 2, 3, 4]))
+        assert [len(list(results)) for _, results in workers.each([7, 8])] == [8, 9]
 
 
 def test_what_is_at_work_is_taken_away_when_something_else_goes_wrong() -> None:
