@@ -18,7 +18,7 @@ The contract, which ``sessionctl.testing`` turns into tests for every adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -53,7 +53,7 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import WholeSession
+from sessionctl.core.record import PlainItem, WholeSession, plain_items
 from sessionctl.core.selector import Query
 from sessionctl.core.space import Part, Space, Step, Wish
 from sessionctl.core.spans import touches
@@ -177,6 +177,11 @@ class Store(ABC):
         session are left out. Raises Unsupported where this kind of store cannot.
         """
         raise Unsupported(f"{self.address} cannot be archived yet: its sessions cannot be read whole")
+
+    def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
+        """As ``whole``, but of each session only its id and its items, which costs less."""
+        for session, items in self.whole(session_ids):
+            yield session.id, plain_items(items)
 
     def taken(self, rewrites: Sequence[Rewrite]) -> Iterator[WholeSession]:
         """What these changes would take, each session once, as ``whole``: with ``SessionRecord.part``.

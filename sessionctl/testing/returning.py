@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sessionctl.core.model import Guard, Onto, Outcome, Put, Want
-from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.core.record import SessionRecord, StoredItem, rfc3339
+from sessionctl.stores.base import Store
 from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS, StoreCase, assistant, turn, user
 from sessionctl.testing.changing import seen, write_idle
 from sessionctl.testing.looking import existing
@@ -39,7 +40,18 @@ class TestReturning:
             case.write(session_id, items)
         with case.open() as store:
             found = {whole.session.id: [item.text for item in whole.items] for whole in store.whole(list(written))}
+            contents = {session_id: [row[3] for row in items] for session_id, items in store.contents(list(written))}
         assert found == {session_id: case.texts(session_id) for session_id in written}
+        assert contents == found
+
+    def test_the_contents_of_sessions_are_those_of_whole_ones(self, case: StoreCase) -> None:
+        named = [HOSTILE_IDS[name] for name in ("quotes", "newline", "emoji", "rtl", "sql", "slash")]
+        write_idle(case, *named)
+        case.write("hostile", list(HOSTILE_ITEMS.values()))
+        for text in BROKEN_TEXTS.values():
+            case.put_raw("hostile", text)
+        with case.open() as store:
+            assert_contents_of_whole(store, [*named, "hostile", "none"])
 
     def test_what_is_read_whole_is_what_the_store_says_of_it(self, case: StoreCase) -> None:
         write_idle(case, "a", "b")
@@ -111,6 +123,20 @@ class TestReturning:
         assert case.read("theirs") == read
         case.write("theirs", WHEN_BACK)
         assert case.read("theirs") == read + WHEN_BACK
+
+
+def assert_contents_of_whole(store: Store, ids: list[str]) -> None:
+    """``contents`` are what ``whole`` has of these sessions, as far as a reader of plain items is concerned."""
+    whole = {
+        session.id: [(item.key, rfc3339(item.stored_at, item.at), item.text) for item in items]
+        for session, items in store.whole(ids)
+    }
+    plain = {
+        session_id: [(key, rfc3339(stored_at, at), text) for key, stored_at, at, text in items]
+        for session_id, items in store.contents(ids)
+    }
+    assert plain == whole
+    assert any(whole.values())
 
 
 def existing_whole(case: StoreCase, session_id: str) -> tuple[SessionRecord, list[StoredItem]]:

@@ -28,6 +28,7 @@ from sessionctl.errors import (
 )
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
+from sessionctl.testing.returning import assert_contents_of_whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 LATE = [{"role": "user", "content": "late"}]
@@ -155,6 +156,30 @@ def test_a_zone_can_be_named(mysql_url: str, sdk: SdkProcess, kind: str) -> None
     assert seen["-05:00"] - seen["+00:00"] == moved
     with pytest.raises(UsageError, match="Nowhere/Land"):
         opened(mysql_url, timezone="Nowhere/Land")
+
+
+@pytest.mark.parametrize("zone", ["+00:00", "-05:00"])
+@pytest.mark.parametrize(
+    ("kind", "odd"),
+    [
+        ("TIMESTAMP(6)", None),
+        ("DATETIME(6)", "3026-01-02 03:04:05.000006"),
+        ("DATETIME", "1960-01-02"),
+        ("DATETIME", None),
+    ],
+)
+def test_contents_are_those_of_whole_sessions_whatever_their_times(
+    mysql_url: str, sdk: SdkProcess, zone: str, kind: str, odd: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mysql_url, sdk, time_type=kind)
+    mysql_execute(mysql_url, f"ALTER TABLE agent_messages MODIFY created_at {kind} NULL")
+    insert = "INSERT INTO agent_messages (session_id, message_data, created_at) VALUES (%s, '{}', %s)"
+    for session_id, stamp in (("a", "2026-07-01 12:00:00.00012"), ("a", "2026-01-01 10:00:00"), ("b", odd)):
+        mysql_execute(mysql_url, insert, (session_id, stamp))
+    with opened(mysql_url, timezone=zone) as store:
+        assert_contents_of_whole(store, ["a", "b", "c"])
+        monkeypatch.setattr("sessionctl.stores.sql.whole.ROWS", 2)  # then some of them are too many for once
+        assert_contents_of_whole(store, ["a", "b", "c"])
 
 
 def test_times_outside_of_unix_time(mysql_url: str, sdk: SdkProcess) -> None:

@@ -29,6 +29,7 @@ from sessionctl.errors import (
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 from sessionctl.stores.postgresql import adapter as postgresql
+from sessionctl.testing.returning import assert_contents_of_whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 LATE = [{"role": "user", "content": "late"}]
@@ -216,6 +217,22 @@ def test_in_utc_whole_sessions_are_what_they_are_where_zones_are_looked_up(
     assert any(len(items) > len(stamps) for _, items in found)
     monkeypatch.setattr("sessionctl.stores.postgresql.copy._UTC", frozenset())
     assert whole() == found
+
+
+@pytest.mark.parametrize("zone", ["UTC", NEW_YORK])
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
+@pytest.mark.parametrize("odd", ["infinity", "0044-03-15 BC", "12026-01-02", "9999-12-31 23:59:59.999999", None])
+def test_contents_are_those_of_whole_sessions_whatever_their_times(
+    url: str, zone: str, kind: str, odd: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres_execute(url, f"ALTER TABLE agent_messages ALTER created_at DROP NOT NULL, ALTER created_at TYPE {kind}")
+    insert = "INSERT INTO agent_messages (session_id, message_data, created_at) VALUES (%s, '{}', %s)"
+    for session_id, stamp in (("a", "2026-07-01 12:00:00.000120"), ("a", "2026-01-01 10:00:00"), ("b", odd)):
+        postgres_execute(url, insert, (session_id, stamp))
+    with opened(url, timezone=zone) as store:
+        assert_contents_of_whole(store, ["a", "b", "c"])
+        monkeypatch.setattr("sessionctl.stores.sql.whole.ROWS", 2)  # then some of them are too many for once
+        assert_contents_of_whole(store, ["a", "b", "c"])
 
 
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:

@@ -52,8 +52,8 @@ from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
 from sessionctl.stores.mysql.findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores.mysql.layout import find_table, is_mariadb, read_layout
-from sessionctl.stores.mysql.looking import LookingStore
 from sessionctl.stores.mysql.measure import Measure, in_one_text
+from sessionctl.stores.mysql.plain import PlainStore
 from sessionctl.stores.mysql.preflight import preflight
 from sessionctl.stores.mysql.text import as_utf8, as_utf8mb4, converted
 from sessionctl.stores.mysql.vacuum import VacuumedTables
@@ -78,7 +78,7 @@ _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 
 
-class Adapter(VacuumedTables, SqlFindings, LookingStore):
+class Adapter(VacuumedTables, SqlFindings, PlainStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(

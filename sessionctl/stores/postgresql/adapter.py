@@ -54,6 +54,7 @@ from sessionctl.stores.postgresql.deletion import DeletingStore
 from sessionctl.stores.postgresql.findings import activity_index, findings, live_columns
 from sessionctl.stores.postgresql.lag import read_lag
 from sessionctl.stores.postgresql.layout import find_table, quoted, read_layout
+from sessionctl.stores.postgresql.plain import PlainStore
 from sessionctl.stores.postgresql.preflight import preflight
 from sessionctl.stores.postgresql.rewrite import take_items
 from sessionctl.stores.postgresql.vacuum import VacuumedTables
@@ -96,7 +97,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(VacuumedTables, SqlFindings, DeletingStore):
+class Adapter(VacuumedTables, SqlFindings, PlainStore, DeletingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, ClassVar
 
-from sqlalchemy import Column, Connection, Select, func, literal, null, select
+from sqlalchemy import Column, Connection, Select, case, func, literal, literal_column, null, select
 
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem, WholeSession, stored_item
+from sessionctl.core.record import PlainItem, SessionRecord, Stamps, StoredItem, WholeSession, stored_item
 from sessionctl.core.units import format_time
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.holds import SqlHoldStore
@@ -22,6 +22,9 @@ _TOGETHER = 200
 _FETCHED_BYTES = 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
 
+
+ROWS, _SMALL = 10_000, 16_384
+"""Items, and octets of a text, up to which items are fetched before it is known how large they are together."""
 
 _STAMP_AND_KEY = itemgetter(2, 1)
 """Of the columns of a whole item."""
@@ -44,11 +47,57 @@ class SqlWholeStore(SqlHoldStore):
     # --- out ----------------------------------------------------------------------------------
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        for connection, ids in self._snapshots(session_ids):
+            yield from self._whole_of(connection, ids)
+
+    def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
+        s = self._sessions.c
+        for connection, ids in self._snapshots(session_ids):
+            there = connection.execute(select(s.session_id).where(self._is_exactly_any(s.session_id, ids))).scalars()
+            yield from self._contents_of(connection, there.all())
+
+    def _snapshots(self, session_ids: Sequence[str]) -> Iterator[tuple[Connection, list[str]]]:
+        """These ids in portions, each with a connection that sees one instant until the next one is asked for."""
         for ids in chunked(filter(self._is_storable, session_ids), _TOGETHER):
             with self._translated(), self._engine.connect() as connection:
                 connection.execution_options(**self._snapshots_with)
-                yield from self._whole_of(connection, ids)
+                yield connection, ids
                 connection.rollback()
+
+    def _contents_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
+        """Of these sessions, all of which are there. Sizes are not asked for: servers read all items for them."""
+        rows = self._small_items_of(connection, ids) if ids else []
+        if rows is None:
+            for session, items in self._whole_of(connection, ids):
+                yield session.id, items
+        elif len(rows) <= ROWS:
+            found: dict[str, list[Any]] = {session_id: [] for session_id in ids}
+            for row in rows:
+                if row[0] in found:
+                    found[row[0]].append(row)
+            others = {row[0] for row in rows if row[2] is None or row[4] is None}
+            for session_id, mine in found.items():
+                is_streamed = session_id in others
+                yield session_id, self._streamed_items(connection, session_id) if is_streamed else _plain(mine)
+        elif len(ids) == 1:
+            yield ids[0], self._streamed_items(connection, ids[0])
+        else:
+            del rows
+            middle = len(ids) // 2
+            for some in ids[:middle], ids[middle:]:
+                yield from self._contents_of(connection, some)
+
+    @abstractmethod
+    def _small_items_of(self, connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]] | None:
+        """Rows (owner, key, stamp, None, text) of all items of these sessions and perhaps of lookalikes.
+
+        The values of plain items; their stamps sort like the times they are. Where an item has no stamp, or is no
+        ``_small_text``, that is None. More than ``ROWS`` rows are not read on. None where there is no quick way.
+        """
+
+    def _small_text(self) -> Expression:
+        data = self._messages.c.message_data
+        return case((self._octets(data) <= literal_column(str(_SMALL)), data))
 
     def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
         mine = self._is_exactly_any(self._sessions.c.session_id, ids)
@@ -159,6 +208,11 @@ class SqlWholeStore(SqlHoldStore):
             updated_at=format_time(self._time(row.u_at)),
         )
         return SessionRecord(id=row.id, version=version, stamps=stamps)
+
+
+def _plain(rows: list[Any]) -> list[PlainItem]:
+    rows.sort(key=_STAMP_AND_KEY)
+    return [row[1:] for row in rows]
 
 
 def _weight(sizes: Mapping[str, Any], session_id: str) -> int:

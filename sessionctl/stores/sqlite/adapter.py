@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from itertools import islice
@@ -43,7 +43,7 @@ from sessionctl.core.model import (
     Want,
 )
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import WholeSession
+from sessionctl.core.record import PlainItem, WholeSession
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreMissing
 from sessionctl.stores.holds_table import holds_on
@@ -73,7 +73,7 @@ from sessionctl.stores.sqlite.values import (
     stamp,
     text,
 )
-from sessionctl.stores.sqlite.whole import items_of, put_session, record_of, versions
+from sessionctl.stores.sqlite.whole import contents, items_of, put_session, record_of, versions
 
 _SCAN_ABOVE = 20_000
 _MEASURED = 5
@@ -227,6 +227,11 @@ class Adapter(VacuumedFile, SchemaInFile):
                     yield WholeSession(session, items_of(cursor, *sql, session.id))
                 with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
                     cursor.close()
+
+    def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
+        for ids in chunks(session_ids):
+            with self._file.snapshot() as connection:
+                yield from contents(connection, self._layout, ids)
 
     def has_branches(self, session_id: str) -> bool:
         if STRUCTURE not in self._layout.advanced:

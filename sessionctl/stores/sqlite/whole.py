@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from sessionctl.core.record import (
     is_usual,
     stored_item,
 )
+from sessionctl.stores.sqlite.items import plain_sql
 from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
 from sessionctl.stores.sqlite.structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores.sqlite.values import among, bound, parse, stamp, text, version_of
@@ -65,6 +67,19 @@ def items_of(cursor: sqlite3.Cursor, octets: str, plain: str, session_id: str) -
     """The items of a session by ``octets_sql`` or ``plain_sql``, till ``cursor`` is used again."""
     mine = {"session": bound(session_id)}
     return ItemsInStore(lambda: _stored_items(cursor.execute(octets, mine)), lambda: _plain_items(cursor, plain, mine))
+
+
+def contents(
+    connection: sqlite3.Connection, layout: SqliteLayout, ids: Sequence[str]
+) -> Iterator[tuple[str, Iterator[PlainItem]]]:
+    """Those of these sessions that are there, as they lie in the file, each with its items."""
+    sql, (inside, params) = plain_sql(layout), among(ids)
+    there = f"SELECT session_id FROM {quoted(layout.sessions)} WHERE session_id IN ({inside}) ORDER BY rowid"
+    cursor = connection.cursor()
+    for (session_id,) in connection.execute(there, params).fetchall():
+        yield session_id, _plain_items(cursor, sql, {"session": bound(session_id)})
+    with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
+        cursor.close()
 
 
 def _plain_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> Iterator[PlainItem]:
