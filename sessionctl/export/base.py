@@ -65,10 +65,12 @@ class Rendered(Document):
     """A document of sessions that are each rendered by itself, here or in another process.
 
     What a session must know of the document it goes into is in ``Exported``. ``is_seamless``: the document is nothing
-    but its sessions, and it makes no difference to it where one ends.
+    but its sessions, and it makes no difference to it where one ends. ``is_plain``: all it asks of a session are its
+    id and its ``plain_items``.
     """
 
     is_seamless: ClassVar[bool] = True
+    is_plain: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod

@@ -59,6 +59,11 @@ class Unfinished(Generic[D]):
             why = (error.strerror or str(error)).lower()
             raise SessionctlError(f"the export cannot be written: {why}: {self.path}") from error
 
+    @property
+    def descriptor(self) -> int | None:
+        """Of the file in the making; None where it is a stream or a device."""
+        return self._file.fileno() if self._part is not None else None
+
     def write_frames(self, data: bytes) -> None:
         """As ``Packed.write_frames``: of a document that need not see what it holds."""
         with self.disk():

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -36,24 +36,35 @@ _HEAD = msgspec.defstruct(
 )
 """The fields that records tell; decoding into it checks all of the JSON but makes no objects of the rest."""
 _decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
+_REFUSALS = (ValueError, RecursionError)
+"""Of a text that is broken, or valid only for the slower and more tolerant parser."""
 
 
 class JsonlDocument(Rendered):
     """One record an item."""
+
+    is_plain: ClassVar[bool] = True
 
     @staticmethod
     def render(exported: Exported) -> Iterator[Piece]:
         opening = _opening(exported)
         position, size, pending = -1, 0, 0
         parts: list[str] = []
-        said: tuple[str | None, str | None] = (None, None)
-        created = "null"
+        said, at_said, created = None, None, "null"
         for position, (key, stored_at, at, text) in enumerate(plain_items(exported.items)):
-            if (stored_at, at) != said:  # the items of a batch share their stamp
-                said, created = (stored_at, at), _quoted(rfc3339(stored_at, at))
-            head, data = record_of(text)
+            if stored_at != said or at != at_said:  # the items of a batch share their stamp
+                said, at_said, created = stored_at, at, _quoted(rfc3339(stored_at, at))
             number = key if type(key) is int else json.dumps(key)
-            parts += (f'{opening}{position},"id":{number},"created_at":{created}{head}', data, "}\n")
+            try:
+                head = _decode(text)
+                kind = head.type or _implied_type(head)
+            except _REFUSALS:
+                kind = None
+            if kind and "\n" not in text and "\r" not in text and (len(text) <= _LONG or _is_loadable(text)):
+                before, data = _fields(kind, head.role), text
+            else:
+                before, data = record_of(text)
+            parts.append(f'{opening}{position},"id":{number},"created_at":{created}{before}{data}}}\n')
             pending += len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
             if pending >= _BLOCK:
                 yield Piece("".join(parts).encode())
@@ -74,16 +85,21 @@ def record_of(text: str) -> tuple[str, str]:
     """A stored text as the end of a record: what stands before the value, and the value."""
     try:
         head = _decode(text)
-    except (ValueError, RecursionError):  # broken, or valid only for the slower and more tolerant parser
+    except _REFUSALS:
         return _tolerant(text)
-    kind, role = head.type, head.role
-    if not kind:
-        if role is None or head.content is _ABSENT:
-            return _tolerant(text)
-        kind = "message"
-    if len(text) > _LONG and _LONG_NUMBER.search(text):
+    kind = head.type or _implied_type(head)
+    if kind is None or not _is_loadable(text):
         return _tolerant(text)
-    return _fields(kind, role), _one_line(text)
+    return _fields(kind, head.role), _one_line(text)
+
+
+def _is_loadable(text: str) -> bool:
+    """Does Python load this JSON?"""
+    return len(text) <= _LONG or _LONG_NUMBER.search(text) is None
+
+
+def _implied_type(head: Any) -> str | None:
+    return "message" if head.role is not None and head.content is not _ABSENT else None
 
 
 def _tolerant(text: str) -> tuple[str, str]:
@@ -95,7 +111,7 @@ def _tolerant(text: str) -> tuple[str, str]:
 
 def _one_line(text: str) -> str:
     """Valid JSON without line breaks: they are never within a string, where they would be escaped."""
-    return text.replace("\n", " ").replace("\r", " ") if "\n" in text or "\r" in text else text
+    return text.replace("\n", " ").replace("\r", " ")
 
 
 def is_strict(text: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar, cast
 
 from sessionctl.archive.codecs import Compression
 from sessionctl.core.names import file_name
@@ -18,6 +19,7 @@ from sessionctl.export.formats import Format
 if TYPE_CHECKING:
     from sessionctl.export.html import HtmlIndex
 
+T = TypeVar("T")
 SPLIT_BYTES = 256 << 20
 
 
@@ -99,6 +101,16 @@ class Shelf:
         """Do all sessions go into one document to which it is all one where they end? They need not ``begin`` then."""
         document = self._open.document if self._open is not None else None
         return self.layout.split is None and isinstance(document, Rendered) and document.is_seamless
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the file, where it is one that is ``is_seamless``; others may write what stands next in it."""
+        return self._open.descriptor if self._open is not None and self.is_seamless else None
+
+    def made(self, results: Iterable[T]) -> Iterator[T]:
+        """Results of those who write into the file; what the disk refuses them comes as a sentence."""
+        with nullcontext() if self._open is None else self._open.disk():
+            yield from results
 
     def begin(self, exported: Exported, *, day: str = "") -> None:
         """A session is to come that was rendered elsewhere, for documents of that kind; else as ``add``."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from sessionctl.core.model import Order, SessionRef
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import SessionRecord, Stamps, StoredItem
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query, Selector
 from sessionctl.errors import LedgerUnavailable, SessionctlError
@@ -22,15 +21,16 @@ from sessionctl.export.redaction import Redactor
 from sessionctl.export.shelf import Layout, Shelf, Split
 from sessionctl.ledger import Ledger, Run
 from sessionctl.operations.archiving import header_of
-from sessionctl.operations.rendering import Batch, Portion, redacted
+from sessionctl.operations.rendering import Batch, Portion, only_named, sessions_for
 from sessionctl.operations.selecting import select
 from sessionctl.operations.workers import Workers
 from sessionctl.stores.base import Store
 
-_CHUNK = 200
-"""Sessions read in one snapshot of the store."""
+_CHUNK = 100
+"""Sessions at most that are read in one snapshot of the store."""
+_CHUNK_BYTES = 2 << 20
+"""Octets of items that such sessions have together, about: what a worker made of them then has room on its way."""
 _UNDATED = "undated"
-_UNTOLD = Stamps(created=None, updated=None)
 _Chunk = tuple[str, list[str]]
 """A day, where that matters, and ids of sessions."""
 
@@ -148,7 +148,7 @@ class _Job:
         by_day, by_activity = self._shelf.layout.split is Split.DAY, self._shelf.layout.format.is_paged
         refs = select(self._store, selector, now=self._store.now(), order=Order.ACTIVITY)
         # A chunk comes in any order, and the index of pages shall be in that of activity.
-        chunks = _chunks(refs, by_day=by_day, size=1 if by_activity else _CHUNK)
+        chunks = _chunks(refs, by_day=by_day, size=(lambda: 1) if by_activity else self._together)
         absent = set(selector.named)
         few = list(islice(chunks, 2))
         bring = self._here if workers is None or len(few) < 2 else partial(self._there, workers)
@@ -158,18 +158,25 @@ class _Job:
             yield
         self._tally.missing = _missing(self._store, frozenset(absent))
 
+    def _together(self) -> int:
+        """How many sessions go into the next chunk, by those that were exported so far."""
+        done = self._tally.exported
+        fitting = _CHUNK_BYTES * done.sessions // max(1, done.bytes) if done.sessions else _CHUNK // 2
+        return max(1, min(_CHUNK, fitting))
+
     def _here(self, chunks: Iterable[_Chunk]) -> Iterator[str]:
+        kind = self._shelf.layout.format.kind()
         for day, ids in chunks:
-            for session, items in self._store.whole(ids):
-                exported = self._exported(session, items)
-                clean = exported if self._redactor is None else redacted(exported, self._redactor)
-                self._tally.exported += self._shelf.add(clean, day=day)
-                yield session.id
+            more: dict[str, Any] = {"several": self._several, "origin": self._origin}
+            for exported in sessions_for(kind, self._store, ids, self._redactor, **more):
+                self._tally.exported += self._shelf.add(exported, day=day)
+                yield exported.session.id
 
     def _there(self, workers: Workers[Portion, Batch], chunks: Iterable[_Chunk]) -> Iterator[str]:
-        portions = (Portion(self._store.address, ids, self._several, day) for day, ids in chunks)
+        numbered = enumerate(chunks)
+        portions = (Portion(self._store.address, ids, self._several, day, number) for number, (day, ids) in numbered)
         for portion, batches in workers.each(portions):
-            for batch in batches:
+            for batch in self._shelf.made(batches):
                 self._tally.redacted.update(batch.redacted)
                 self._tally.exported += batch.totals()
                 if batch.is_packed:
@@ -183,14 +190,12 @@ class _Job:
     def _part_by_part(self, batch: Batch, day: str) -> None:
         for session_id, begins, piece in batch.pieces():
             if begins:
-                record = SessionRecord(id=session_id, version="", stamps=_UNTOLD)
-                self._shelf.begin(self._exported(record), day=day)
+                coming = Exported(
+                    store=self._tally.store, session=only_named(session_id), items=(), several=self._several,
+                    origin=self._origin,
+                )  # fmt: skip
+                self._shelf.begin(coming, day=day)
             self._shelf.take(piece)
-
-    def _exported(self, session: SessionRecord, items: Iterable[StoredItem] = ()) -> Exported:
-        return Exported(
-            store=self._tally.store, session=session, items=items, several=self._several, origin=self._origin
-        )
 
 
 def _is_copy(store: Store, selector: Selector, layout: Layout) -> bool:
@@ -206,10 +211,10 @@ def _copy(store: Store, shelf: Shelf, tally: Tally) -> None:
     tally.exported = Totals(sessions=sessions, items=volume.items, bytes=volume.bytes)
 
 
-def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: int) -> Iterator[_Chunk]:
+def _chunks(refs: Iterable[SessionRef], *, by_day: bool, size: Callable[[], int]) -> Iterator[_Chunk]:
     """Ids that belong together: of one day of last activity (UTC), where that matters."""
     for day, group in groupby(refs, _day if by_day else lambda _: ""):
-        while chunk := [ref.id for ref in islice(group, size)]:
+        while chunk := [ref.id for ref in islice(group, size())]:
             yield day, chunk
 
 

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 from sessionctl.archive.codecs import Compression, compressor
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.plan import Totals
-from sessionctl.export.base import Exported, Piece, Rendered
+from sessionctl.core.record import SessionRecord, Stamps, StoredItem
+from sessionctl.export.base import Document, Exported, Piece, Rendered
 from sessionctl.export.formats import Format
 from sessionctl.export.redaction import Redactor
+from sessionctl.operations.turns import Turns
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
+_UNTOLD = Stamps(created=None, updated=None)
 _TOGETHER = 1 << 18
 """Octets sent at once, about."""
+_WAITING = 4 << 20
+"""Octets of a portion at most that are made before it has its turn, about."""
 
 
 class Portion(NamedTuple):
-    """Sessions of one store to be rendered; ``several`` as in ``Exported``. ``day`` is theirs, for who gives it."""
+    """Sessions of one store to be rendered; ``several`` as in ``Exported``. ``day`` is theirs, for who gives it.
+
+    ``number``: so many portions were given before it.
+    """
 
     address: StoreAddress
     ids: Sequence[str]
     several: bool
     day: str
+    number: int
 
 
 Part = tuple[str, bool, int, int, int]
@@ -62,17 +71,21 @@ class Batch(NamedTuple):
 class Rendering:
     """The work of a worker: opens the store by itself and keeps it until it is asked about another one.
 
-    ``packing`` is for documents that are ``is_seamless``: portions are compressed here, each as a frame of its own.
+    Two are for documents that are ``is_seamless``. ``packing``: portions are compressed here, each as a frame of its
+    own. ``turns``: what was made is written from here, and comes back without its octets.
     """
 
     kind: type[Rendered]
     redactor: Redactor | None = None
     packing: Compression = Compression.NONE
+    turns: Turns | None = None
     _store: Store | None = None
 
     def __call__(self, portion: Portion) -> Iterator[Batch]:
         batches = self._batches(portion)
-        return batches if self.packing is Compression.NONE else self._packed(batches)
+        if self.packing is not Compression.NONE:
+            batches = self._packed(batches)
+        return batches if self.turns is None else _written(batches, self.turns, portion.number)
 
     def _packed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         frame = compressor(self.packing, alone=True)
@@ -97,14 +110,10 @@ class Rendering:
 
     def _pieces(self, portion: Portion) -> Iterator[tuple[str, bool, Piece]]:
         store = self._opened(portion.address)
-        shown = str(portion.address)
-        for session, items in store.whole(portion.ids):
-            exported = Exported(store=shown, session=session, items=items, several=portion.several)
-            if self.redactor is not None:
-                exported = redacted(exported, self.redactor)
+        for exported in sessions_for(self.kind, store, portion.ids, self.redactor, several=portion.several):
             begins = True
             for piece in self.kind.render(exported):
-                yield session.id, begins, piece
+                yield exported.session.id, begins, piece
                 begins = False
 
     def _batch(self, parts: Sequence[Part], blocks: Sequence[bytes | memoryview]) -> Batch:
@@ -125,9 +134,42 @@ class Rendering:
             self._store = None
 
 
-def redacted(exported: Exported, redactor: Redactor) -> Exported:
-    """The same without what ``redactor`` takes out."""
-    return replace(exported, items=(item._replace(text=redactor.text(item.text)) for item in exported.items))
+def _written(batches: Iterable[Batch], turns: Turns, number: int) -> Iterator[Batch]:
+    """Write them when it is their turn, and give them without their octets."""
+    made: list[bytes] = []
+    waiting = 0
+    for batch in batches:
+        made.append(batch.data)
+        waiting += len(batch.data)
+        yield batch._replace(data=b"")
+        if waiting >= _WAITING:
+            turns.write(number, made)
+            made, waiting = [], 0
+    turns.write(number, made)
+    turns.pass_on(number)
+
+
+def sessions_for(
+    kind: type[Document], store: Store, ids: Sequence[str], redactor: Redactor | None, **more: Any
+) -> Iterator[Exported]:
+    """These sessions as a document of this kind takes them, without what ``redactor`` takes out.
+
+    ``more`` are the further fields of ``Exported``.
+    """
+    shown = str(store.address)
+    if redactor is None and issubclass(kind, Rendered) and kind.is_plain:
+        for session_id, plain in store.contents(ids):
+            items = cast("Iterable[StoredItem]", plain)  # which is all that it asks of them
+            yield Exported(store=shown, session=only_named(session_id), items=items, **more)
+        return
+    for session, stored in store.whole(ids):
+        clean = stored if redactor is None else (item._replace(text=redactor.text(item.text)) for item in stored)
+        yield Exported(store=shown, session=session, items=clean, **more)
+
+
+def only_named(session_id: str) -> SessionRecord:
+    """A session of which nothing is told but its id."""
+    return SessionRecord(id=session_id, version="", stamps=_UNTOLD)
 
 
 def rendered(form: Format) -> type[Rendered] | None:

@@ -18,6 +18,7 @@ from sdk_cases import CASES, CaseMaker, SdkCase, SqliteCase, made
 
 from sessionctl.archive.codecs import Compression, decompressed
 from sessionctl.core.selector import Selector
+from sessionctl.errors import SessionctlError
 from sessionctl.export.formats import Format
 from sessionctl.export.jsonl import JsonlDocument
 from sessionctl.export.redaction import Redactor
@@ -25,6 +26,7 @@ from sessionctl.export.shelf import Layout, Shelf
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
 from sessionctl.operations.rendering import Batch, Portion, Rendering, rendered
+from sessionctl.operations.turns import Turns
 from sessionctl.operations.workers import Workers
 from sessionctl.stores.memory import MemoryStore
 from sessionctl.testing.case import HOSTILE_ITEMS, turn, user
@@ -52,13 +54,14 @@ def exported(
     workers: Workers[Portion, Batch] | None = None,
     redactor: Redactor | None = None,
     compression: Compression = Compression.NONE,
+    wanted: Selector = WANTED,
 ) -> tuple[Tally, bytes]:
     stream = io.BytesIO()
     layout = Layout(place=None, format=form, compression=compression)
     with case.open() as store, Shelf(layout, stream) as shelf:
         run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
         record = Record(ledger=None, run=run)
-        tally = export(store, WANTED, shelf, record=record, workers=workers, redactor=redactor)
+        tally = export(store, wanted, shelf, record=record, workers=workers, redactor=redactor)
     return tally, stream.getvalue()
 
 
@@ -92,6 +95,49 @@ def test_what_workers_compress_is_what_one_process_writes(
     assert tally == plain[0]
     assert b"".join(decompressed(io.BytesIO(packed))) == plain[1]
     assert packed.count(packing.magic) >= 2
+
+
+@pytest.mark.parametrize("packing", Compression)
+def test_workers_write_a_file_by_themselves_in_turn(
+    tmp_path: Path, packing: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionctl.operations.export._CHUNK", 2)
+    monkeypatch.setattr("sessionctl.operations.rendering._WAITING", 3000)
+    monkeypatch.setattr("sessionctl.operations.rendering._TOGETHER", 1000)
+    names = [f"s{number:02}" for number in range(23)]
+    with closing(SqliteCase(tmp_path / "case", "SQLiteSession")) as case:
+        for number, name in enumerate(names):
+            case.write(name, *[turn(number)] * (1 + 7 * (number % 3)))
+        wanted = Selector(named=tuple(names), named_given=True)
+        tally, plain = exported(case, Format.JSONL, wanted=wanted)
+        layout = Layout(place=tmp_path / "out.jsonl", format=Format.JSONL, compression=packing)
+        run = new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {})
+        with (
+            case.open() as store, Shelf(layout) as shelf, closing(Turns(shelf.descriptor or -1, 4)) as turns,
+            Workers(Rendering(JsonlDocument, packing=packing, turns=turns), 2) as workers,
+        ):  # fmt: skip
+            again = export(store, wanted, shelf, record=Record(ledger=None, run=run), workers=workers)
+    written = (tmp_path / "out.jsonl").read_bytes()
+    assert again == tally
+    assert shelf.written.bytes == len(written)
+    assert b"".join(decompressed(io.BytesIO(written))) == plain
+    assert packing is Compression.NONE or written.count(packing.magic) >= 12
+
+
+def test_what_the_disk_refuses_workers_is_told_like_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessionctl.operations.export._CHUNK", 1)
+    layout = Layout(place=tmp_path / "out.jsonl", format=Format.JSONL)
+    record = Record(ledger=None, run=new_run("export", "store", datetime(2026, 1, 1, tzinfo=UTC), {}))
+    with closing(SqliteCase(tmp_path / "case", "SQLiteSession")) as case, Path(__file__).open("rb") as unwritable:
+        for name in ("plain", "hostile"):
+            case.write(name, turn(1))
+        with (
+            pytest.raises(SessionctlError, match=r"cannot be written: bad file descriptor: .*out\.jsonl"),
+            case.open() as store, Shelf(layout) as shelf, closing(Turns(unwritable.fileno(), 4)) as turns,
+            Workers(Rendering(JsonlDocument, turns=turns), 2) as workers,
+        ):  # fmt: skip
+            export(store, WANTED, shelf, record=record, workers=workers)
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_records_are_what_the_sdk_reads(case: SdkCase) -> None:

@@ -23,6 +23,7 @@ from sessionctl.core.record import ItemsInStore, rfc3339
 from sessionctl.core.selector import Query
 from sessionctl.export.base import Exported
 from sessionctl.export.formats import Format
+from sessionctl.operations.rendering import only_named
 from sessionctl.stores import open_store
 from sessionctl.stores.sqlite.whole import stored_stamp
 from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_IDS, HOSTILE_ITEMS
@@ -58,10 +59,14 @@ def put(path: Path, rows: Iterable[tuple[str, Any, Any]]) -> Path:
 
 
 def both(path: Path) -> tuple[bytes, bytes, int]:
-    """The export from plain rows, the one from items, and how many items these were."""
+    """The export from plain rows, of either way to have them, the one from items, and how many items these were."""
     plain, usual, count = [], [], 0
     with open_store(parse_address(str(path))) as store:
         ids = [ref.id for ref in store.sessions(Query(), order=Order.PHYSICAL)]
+        contents = [
+            written(Format.JSONL, Exported(store=str(store.address), session=only_named(session_id), items=items))  # type: ignore[arg-type]
+            for session_id, items in store.contents(ids)
+        ]
         for session, items in store.whole(ids):
             exported = Exported(store=str(store.address), session=session, items=items)
             assert isinstance(items, ItemsInStore)
@@ -69,6 +74,7 @@ def both(path: Path) -> tuple[bytes, bytes, int]:
             listed = list(items)
             count += len(listed)
             usual.append(written(Format.JSONL, replace(exported, items=listed)))
+    assert contents == plain
     return b"".join(plain), b"".join(usual), count
 
 

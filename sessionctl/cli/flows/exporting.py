@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +28,7 @@ from sessionctl.export.shelf import NAMES_TOLD, Layout, Shelf
 from sessionctl.ledger import Ledger, new_run
 from sessionctl.operations.export import Record, Tally, export
 from sessionctl.operations.rendering import Batch, Portion, Rendering, rendered
+from sessionctl.operations.turns import Turns
 from sessionctl.operations.visiting import Visit
 from sessionctl.operations.workers import Workers
 from sessionctl.stores.base import Store
@@ -53,7 +54,12 @@ def run_export(order: Order, out: Output, names: Sequence[str] | None, *, all_st
     if trip.several and order.layout.format is Format.ARCHIVE and order.layout.split is None:
         raise UsageError("an archive is of one store", hint="add --split size, or export one store at a time")
     began = time.monotonic()
-    with _ended_by_sigterm(), _workers(order, trip) as workers, Shelf(order.layout, _stdout(order.layout)) as shelf:
+    with (
+        _ended_by_sigterm(),
+        Shelf(order.layout, _stdout(order.layout)) as shelf,
+        _turns(trip, shelf) as turns,
+        _workers(order, trip, turns) as workers,
+    ):
         ledger, observe = _ledger(out), _now_and_then(out)
         action = _exporting(order, shelf, ledger, workers, several=trip.several, observe=observe, warn=out.warn)
         tallies = list(trip.each(lambda store: iter([action(store)])))
@@ -89,7 +95,13 @@ def _exporting(
     return one
 
 
-def _workers(order: Order, trip: Visit) -> AbstractContextManager[Workers[Portion, Batch] | None]:
+def _turns(trip: Visit, shelf: Shelf) -> AbstractContextManager[Turns | None]:
+    """For workers to write the one file by themselves. Not where errors of one store leave others to be written."""
+    descriptor = shelf.descriptor
+    return nullcontext() if descriptor is None or trip.several else closing(Turns(descriptor, 2 * _WORKERS))
+
+
+def _workers(order: Order, trip: Visit, turns: Turns | None) -> AbstractContextManager[Workers[Portion, Batch] | None]:
     """Processes that read and render, where the format allows it and there is more than one processor for them."""
     kind = rendered(order.layout.format)
     if kind is None or (os.cpu_count() or 1) < _WORKERS:
@@ -97,7 +109,7 @@ def _workers(order: Order, trip: Visit) -> AbstractContextManager[Workers[Portio
     trip.prepare()
     layout = order.layout
     packing = layout.packing if layout.split is None and kind.is_seamless else Compression.NONE
-    return Workers(Rendering(kind, _redactor(order), packing), _WORKERS)
+    return Workers(Rendering(kind, _redactor(order), packing, turns), _WORKERS)
 
 
 def _redactor(order: Order) -> Redactor | None:

@@ -1,0 +1,55 @@
+"""A file that processes write in turn: what they made need not pass through the one that began them."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+
+_LOOK_UP_MS = 500
+
+
+class Turns:
+    """Turns at an open file, by their numbers from 0 on. Made before the processes are forked that take them.
+
+    Of ``many`` turns that follow each other each may be waited for at once. A byte stands for the turn, and lies in
+    the pipe of its number.
+    """
+
+    def __init__(self, file: int, many: int) -> None:
+        self._file, self._parent = file, os.getpid()
+        self._pipes = [os.pipe() for _ in range(many)]
+        os.write(self._pipes[0][1], b".")
+        self._taken = -1
+
+    def write(self, number: int, blocks: Iterable[bytes]) -> None:
+        """Write what comes next in this turn, which is waited for.
+
+        Raises BrokenPipeError where the process that began this one is gone, and the turn may never come.
+        """
+        if self._taken != number:
+            self._take(self._pipes[number % len(self._pipes)][0])
+            self._taken = number
+        for block in blocks:
+            left = memoryview(block)
+            while left:
+                left = left[os.write(self._file, left) :]
+
+    def _take(self, pipe: int) -> None:
+        coming = select.poll()
+        coming.register(pipe, select.POLLIN)
+        while not coming.poll(_LOOK_UP_MS):
+            if os.getppid() != self._parent:
+                raise BrokenPipeError
+        os.read(pipe, 1)
+
+    def pass_on(self, number: int) -> None:
+        """Nothing more comes in this turn, which was written in."""
+        os.write(self._pipes[(number + 1) % len(self._pipes)][1], b".")
+
+    def close(self) -> None:
+        """Of this process; the file itself is the caller's."""
+        for pipe in self._pipes:
+            for end in pipe:
+                os.close(end)
+        self._pipes.clear()
