@@ -63,7 +63,9 @@ class Source:
             with ArchiveReader(file) as reader:
                 header = reader.header
             for some in made_whole(portions(file, self._may_be_selected), parse_address):
-                selected = [(session, items) for session, items in some if self._selects(session, _counts_of(items))]
+                selected = (
+                    some if self._is_by_ids else [(s, items) for s, items in some if self._selects(s, _counts(items))]
+                )
                 _refuse_parts(file, header, [session for session, _ in selected])
                 yield header, selected
 
@@ -74,10 +76,12 @@ class Source:
         """
         for file in self.files:
             with ArchiveReader(file) as reader:
+                is_by_ids = self._is_by_ids
                 selected = (
                     (session, counts)
                     for session, counts in reader.measured()
-                    if self._may_be_selected(session) and (session.elsewhere or self._selects(session, counts))
+                    if self._may_be_selected(session)
+                    and (is_by_ids or session.elsewhere or self._selects(session, counts))
                 )
                 while some := list(islice(selected, _LOOKED_UP)):
                     _refuse_parts(file, reader.header, [session for session, _ in some])
@@ -96,13 +100,16 @@ class Source:
             return False
         return self.query.admits(session.id) and bool(self.grouped(session.id))
 
+    @property
+    def _is_by_ids(self) -> bool:
+        """Does the id tell all?"""
+        return self.query == self.query.only_ids()
+
     def _selects(self, session: SessionRecord, counts: Counts) -> bool:
-        if self.query == self.query.only_ids():
-            return True  # the ids were looked at before
         return self.query.matches(reference_of(session, counts))
 
 
-def _counts_of(items: Sequence[StoredItem]) -> Counts:
+def _counts(items: Sequence[StoredItem]) -> Counts:
     return Counts(1, len(items), octets_of(items))
 
 
