@@ -19,7 +19,7 @@ from sessionctl.core.model import Delete, Guard, Outcome
 from sessionctl.core.selector import Query
 from sessionctl.stores import open_store
 from sessionctl.stores.sqlite import peek
-from sessionctl.stores.sqlite.holders import _OF_FILE, _OF_INDEX, _holding
+from sessionctl.stores.sqlite.holders import holding
 from sessionctl.stores.sqlite.mark import read_mark
 from sessionctl.stores.sqlite.side import uncheckpointed
 
@@ -36,6 +36,14 @@ db.close()
 def another_store(path: Path) -> None:
     with open_store(parse_address(str(path))) as store:
         assert list(store.sessions(Query()))
+
+
+def files(path: Path) -> list[Path]:
+    return [Path(f"{path}{end}") for end in ("", "-wal", "-shm")]
+
+
+def locked_here(path: Path) -> bool:
+    return os.getpid() in holding(path.stat())
 
 
 LOOKS = [another_store, uncheckpointed, read_mark]
@@ -55,11 +63,24 @@ def test_an_application_that_goes_leaves_the_log_to_those_who_use_it(
             subprocess.run([sys.executable, "-c", APPLICATION, str(path), f"new-{name}"], check=True)
             assert Path(f"{path}-wal").exists()
             if sys.platform == "linux":
-                assert os.getpid() in _holding(path, _OF_FILE)
-                assert os.getpid() in _holding(Path(f"{path}-shm"), _OF_INDEX)
+                assert {path, Path(f"{path}-shm")} == {place for place in files(path) if locked_here(place)}
     assert ids_in(path) == {"c", "new-a", "new-b"}
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has which locks")
+def test_an_application_in_the_same_process_keeps_its_locks(tmp_path: Path) -> None:
+    path = store_of(tmp_path / "store.db", {"a": DAY})
+    with contextlib.closing(sqlite3.connect(path)) as application:
+        application.execute("SELECT * FROM agent_sessions").fetchall()
+        another_store(path)
+        assert locked_here(path)
+        subprocess.run([sys.executable, "-c", APPLICATION, str(path), "new"], check=True)
+        assert Path(f"{path}-wal").exists()
+        assert peek._file(path) in peek._kept
+    another_store(path)
+    assert peek._file(path) not in peek._kept
 
 
 def test_nothing_stays_open_beyond_the_last_connection(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _OF_FILE = range(0x40000000, 0x40000200)
@@ -18,19 +19,24 @@ _ALL_LOCKS = Path("/proc/locks")
 
 def holders(path: Path) -> tuple[str, ...]:
     """Other processes with a lock on the file, by number and name; none where the system does not tell."""
-    found = {*_holding(path, _OF_FILE), *_holding(Path(f"{path}-shm"), _OF_INDEX)} - {os.getpid()}
+    found = {os.getpid()}
+    for place, octets in ((path, _OF_FILE), (Path(f"{path}-shm"), _OF_INDEX)):
+        with suppress(OSError):
+            found.update(holding(place.stat(), octets))
+    found.remove(os.getpid())
     return tuple(f"process {pid}{_name(pid)}" for pid in sorted(found))
 
 
-def _holding(path: Path, bytes_: range) -> Iterator[int]:
+def holding(file: os.stat_result, octets: range | None = None) -> Iterator[int]:
+    """The processes with a lock on the file, on one that begins in ``octets``; none where the system does not tell."""
     try:
-        stat, lines = path.stat(), _ALL_LOCKS.read_text(encoding="ascii").splitlines()
+        lines = _ALL_LOCKS.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return
-    device = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    inode = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
     for line in lines:
         fields = line.split()
-        if "->" not in fields and fields[5:6] == [device] and int(fields[6]) in bytes_:
+        if "->" not in fields and fields[5:6] == [inode] and (octets is None or int(fields[6]) in octets):
             yield int(fields[4])
 
 

@@ -3,7 +3,9 @@
 Whoever closes any descriptor of a file gives up all locks of his process on it (POSIX; fcntl(2)). Others would then
 take a file for closed that is in use here, and remove its log under a writer. So connections are counted, and a
 descriptor stays open for as long as there is one to the same file, as SQLite does with its own
-(https://sqlite.org/howtocorrupt.html, "Posix advisory locks canceled by a separate thread doing close()").
+(https://sqlite.org/howtocorrupt.html, "Posix advisory locks canceled by a separate thread doing close()"); and for as
+long as anybody else in this process has a lock on it, an application that runs this within itself, where the system
+tells that.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import os
 import sqlite3
 import threading
 from collections import Counter, defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sessionctl.stores.sqlite.holders import holding
 
 _File = tuple[int, int]
 """Device and inode."""
@@ -45,10 +48,9 @@ def peek(path: Path, size: int, *, database: Path | None = None) -> bytes:
         return os.pread(descriptor, size, 0)
     finally:
         with _lock:
-            if _connections[file]:
-                _kept[file].append(descriptor)
-            else:
-                os.close(descriptor)
+            _kept[file].append(descriptor)
+            if not _connections[file]:
+                _close_unlocked(file)
 
 
 class _Connection(sqlite3.Connection):
@@ -71,6 +73,18 @@ def _gone(file: _File) -> None:
         _connections[file] -= 1
         if not _connections[file]:
             del _connections[file]
-            for descriptor in _kept.pop(file, ()):
-                with suppress(OSError):
-                    os.close(descriptor)
+            _close_unlocked(file)
+
+
+def _close_unlocked(file: _File) -> None:
+    left = [descriptor for descriptor in _kept.pop(file, ()) if not _close(descriptor)]
+    if left:
+        _kept[file] = left
+
+
+def _close(descriptor: int) -> bool:
+    """Close it, unless this process has a lock on its file."""
+    if os.getpid() in holding(os.fstat(descriptor)):
+        return False
+    os.close(descriptor)
+    return True
