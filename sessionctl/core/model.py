@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, Flag, StrEnum, auto
 from typing import NamedTuple
 
-from sessionctl.core.record import SessionRecord, StoredItem
+from sessionctl.core.record import SessionRecord, StoredItem, octets
 
 
 class Want(Flag):
@@ -81,7 +81,7 @@ class Item:
     @property
     def size(self) -> int:
         """Octets of the stored text."""
-        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))
+        return octets(self.text)
 
 
 class Ends(NamedTuple):

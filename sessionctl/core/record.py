@@ -33,7 +33,7 @@ class StoredItem(NamedTuple):
     @property
     def size(self) -> int:
         """Octets of the stored text."""
-        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogateescape"))
+        return octets(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,17 @@ def octets_of(items: Iterable[StoredItem]) -> int:
     texts = [item.text for item in items]
     if all(map(str.isascii, texts)):
         return sum(map(len, texts))
-    return sum([len(text.encode("utf-8", "surrogateescape")) for text in texts])
+    return sum(map(octets, texts))
+
+
+def octets(text: str) -> int:
+    """Of a stored text. Half a surrogate pair alone, which no store can hold, counts as three."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return len(text.encode("utf-8", "surrogatepass"))
 
 
 def digest_of(texts: Iterable[str]) -> str:

@@ -195,6 +195,22 @@ def test_texts_that_a_server_cannot_hold(
     check_refusals(target, {"bytes": "\udcff", "nul": "a\0b", "fine": "{}"}, refused, request, tmp_path)
 
 
+@pytest.mark.parametrize("target", ["sqlite", "sqlite-advanced", "postgresql", "mariadb"])
+def test_ids_and_texts_that_are_no_text(target: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Half a surrogate pair alone: JSON can tell of it, and no store can hold it."""
+    file = tmp_path / "a.jsonl.zst"
+    with create_archive(str(file), header()) as writer:
+        for name, text in {"half": "\ud800", "half \ud800": "{}", "fine": "{}"}.items():
+            writer.add(session(name), [item(1, '{"n": 0}'), item(2, text)])
+        writer.seal()
+    with store(target, request) as case:
+        report = restored(file, case)
+        assert (report.status, set(report.json["refused"])) == (3, {"half", "half \ud800"})
+        assert report.json["skipped"]["failed"] == 2
+        assert case.execute("SELECT session_id FROM agent_sessions") == [("fine",)]
+        assert case.texts("fine") == ['{"n": 0}', "{}"]
+
+
 def test_texts_longer_than_the_column(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """TEXT ends at 64 KiB."""
     file = tmp_path / "a.jsonl.zst"

@@ -66,6 +66,7 @@ from sessionctl.stores.sqlite.values import (
     chunks,
     conditions,
     exact_stamp,
+    is_possible,
     known,
     newest_first,
     parse,
@@ -245,6 +246,9 @@ class Adapter(VacuumedFile, SchemaInFile):
     def copy_to(self, path: Path) -> None:
         with self._file.snapshot() as connection, closing(sqlite3.connect(path)) as target:
             connection.backup(target)
+
+    def is_possible(self, session_id: str) -> bool:
+        return is_possible(session_id)
 
     def apply(self, changes: Sequence[Change], guard: Guard) -> Sequence[Outcome]:
         self._refuse_if_frozen()

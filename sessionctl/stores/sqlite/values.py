@@ -87,6 +87,15 @@ def bound(session_id: str) -> bytes:
     return session_id.encode("utf-8", "surrogateescape")
 
 
+def is_possible(text: str) -> bool:
+    """Can it be stored? Half a surrogate pair alone stands for no octets."""
+    try:
+        bound(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def among(ids: Sequence[str]) -> tuple[str, list[Any]]:
     """The inside of ``IN (…)`` for these ids, and its parameters.
 
@@ -96,7 +105,8 @@ def among(ids: Sequence[str]) -> tuple[str, list[Any]]:
     joined = "".join(ids)
     if "\0" not in joined and _is_utf8(joined):
         return "SELECT value FROM json_each(?)", [json.dumps(ids, ensure_ascii=False)]
-    return ", ".join(["CAST(? AS TEXT)"] * len(ids)), [bound(session_id) for session_id in ids]
+    params: list[Any] = [bound(session_id) for session_id in ids if is_possible(session_id)]
+    return ", ".join(["CAST(? AS TEXT)"] * len(params)), params
 
 
 def _is_utf8(text: str) -> bool:

@@ -137,6 +137,8 @@ def put_session(
         outcome = _put(connection, layout, put, only_filler=only_filler)
     except sqlite3.IntegrityError:  # a key that another row has by now
         outcome = Outcome.CHANGED
+    except UnicodeEncodeError:  # an id or a text that is no text
+        outcome = Outcome.FAILED
     if outcome is not Outcome.DONE:
         connection.execute("ROLLBACK TO put")
     connection.execute("RELEASE put")
