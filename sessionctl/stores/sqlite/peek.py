@@ -23,7 +23,8 @@ _File = tuple[int, int]
 """Device and inode."""
 _lock = threading.Lock()
 _connections: Counter[_File] = Counter()
-_kept: defaultdict[_File, list[int]] = defaultdict(list)
+_kept: defaultdict[_File, dict[_File, int]] = defaultdict(dict)
+"""Descriptors by database, one of each of its files."""
 
 
 def connect(database: Path, uri: str, **options: Any) -> sqlite3.Connection:
@@ -42,15 +43,15 @@ def connect(database: Path, uri: str, **options: Any) -> sqlite3.Connection:
 
 def peek(path: Path, size: int, *, database: Path | None = None) -> bytes:
     """The first ``size`` octets of a database, or of the index of the log of ``database``. Raises OSError."""
-    file = _file(database or path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(descriptor, size, 0)
-    finally:
-        with _lock:
-            _kept[file].append(descriptor)
-            if not _connections[file]:
-                _close_unlocked(file)
+    whole, file = _file(database or path), _file(path)
+    with _lock:
+        try:
+            if file not in _kept[whole]:
+                _kept[whole][file] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(_kept[whole][file], size, 0)
+        finally:
+            if not _connections[whole]:
+                _close_unlocked(whole)
 
 
 class _Connection(sqlite3.Connection):
@@ -76,15 +77,11 @@ def _gone(file: _File) -> None:
             _close_unlocked(file)
 
 
-def _close_unlocked(file: _File) -> None:
-    left = [descriptor for descriptor in _kept.pop(file, ()) if not _close(descriptor)]
-    if left:
-        _kept[file] = left
-
-
-def _close(descriptor: int) -> bool:
-    """Close it, unless this process has a lock on its file."""
-    if os.getpid() in holding(os.fstat(descriptor)):
-        return False
-    os.close(descriptor)
-    return True
+def _close_unlocked(database: _File) -> None:
+    """Close its descriptors but for those of files on which this process has a lock."""
+    for file, descriptor in list(_kept[database].items()):
+        if os.getpid() not in holding(os.fstat(descriptor)):
+            del _kept[database][file]
+            os.close(descriptor)
+    if not _kept[database]:
+        del _kept[database]
