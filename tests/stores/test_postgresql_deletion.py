@@ -45,7 +45,7 @@ def listen(store: Store) -> Told:
 
 def deletions(told: Told) -> list[bool]:
     """Of each deletion: did it look at the sessions itself?"""
-    return ["EXISTS" in sql for sql, _ in told if sql.startswith("DELETE")]
+    return ["to_regclass" in sql for sql, _ in told if sql.startswith("DELETE")]
 
 
 def left(url: str) -> list[tuple[str, int]]:
@@ -152,8 +152,7 @@ def test_the_statement_goes_by_the_indexes_however_many_sessions_it_names(url: s
             "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}", params))
             for sql, params in (locking, deletion)
         ]
-    assert "idx_agent_messages_session_time" in plans[1], plans[1]
-    assert "(created_at > $" in plans[1], plans[1]  # none of the older items is read
+    assert "agent_sessions_pkey" in plans[0], plans[0]
+    assert "Tid Scan" in plans[1], plans[1]
     for plan in plans:
-        assert "agent_sessions_pkey" in plan, plan
         assert not any(word in plan for word in ("Seq Scan", "Hash Join", "Merge Join", "JIT")), plan

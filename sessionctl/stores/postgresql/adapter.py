@@ -187,16 +187,6 @@ class Adapter(VacuumedTables, SqlFindings, PlainStore, DeletingStore):
         widened = _shifted(at, _SLACK if op.startswith("<") else -_SLACK)
         return and_(column.bool_op(op)(self._sort_value(column, widened)), exact)
 
-    def _is_after(self, column: Column[Any], cutoff: Expression) -> Condition:
-        clock, slack = column.info["facts"].clock, _SLACK.total_seconds()
-        since = func.to_timestamp(
-            func.greatest(cutoff, literal_column("0")) / literal_column("1000000.0") - literal_column(str(slack))
-        )
-        widened = select(
-            since if clock is Clock.INSTANT else func.timezone(self._zone, since)
-        ).scalar_subquery()  # once
-        return and_(column > widened, self._microseconds(self._instant(column, clock)) > cutoff)
-
     def _sort_key(self, column: Column[Any]) -> Expression:
         return column.expression
 

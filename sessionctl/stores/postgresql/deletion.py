@@ -3,16 +3,15 @@
 That is possible where nothing has happened to any of them, which is nearly always. Their rows never travel then, and
 this look counts as deleting. Otherwise the transaction is rolled back, and the batch goes the way of all stores.
 
-Each row must be the one that was seen, and no item of its session be recent. How many items there were is asked of all
-sessions together, and after the deletion, of the server's own count of what it deleted: to count them before takes a
-fifth of the time. That is enough because all appends of the SDK change the row of their session, so that only its pops,
-which do not, can pass by the rows: what several pops took away no append adds up to the same sum.
+Each row must be the one that was seen. Whether its items are is asked of all sessions together, and after the
+deletion, of the server's own count of what it deleted: to look at them before takes a fifth of the time. That is enough
+because all appends of the SDK change the row of their session, so that only its pops, which do not, can pass by the
+rows: what several pops took away no append adds up to the same sum.
 """
 
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -20,7 +19,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ClauseElement,
-    Column,
     Connection,
     String,
     any_,
@@ -33,13 +31,13 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import BIGINT, REGCLASS, TEXT
+from sqlalchemy.dialects.postgresql import REGCLASS, TEXT
 
 from sessionctl.core.model import Change, Delete, Guard, Outcome
 from sessionctl.stores.holds_table import TABLE
 from sessionctl.stores.postgresql.copy import CopyingStore
 from sessionctl.stores.postgresql.layout import quoted, quoted_name
-from sessionctl.stores.sql.dialect import Condition, Expression
+from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.prepared import Prepared
 from sessionctl.stores.sql.rewrite import Refused
 from sessionctl.stores.sql.values import EPOCH, taken_apart
@@ -55,10 +53,6 @@ class DeletingStore(CopyingStore):
     """Batches that are not tried at once."""
     _no_holds: str | None = None
     """Where a table of holds would be; None while nobody looked, or where there is one."""
-
-    @abstractmethod
-    def _is_after(self, column: Column[Any], cutoff: Expression) -> Condition:
-        """Is the time in this column after ``cutoff`` (in microseconds)? An index on the column can tell."""
 
     def _place(self) -> Expression:
         # Rows do not move while they are locked.
@@ -97,12 +91,13 @@ class DeletingStore(CopyingStore):
             locked = _Locked._make(self._locking_seen.run(connection, ids=ids, rows=rows).one())
             self._meet(locked.turn)
             cutoff = locked.clock - guard.min_idle // timedelta(microseconds=1)
-            is_free = locked.sessions == len(versions) and locked.deleted is not None and locked.newest <= cutoff
+            is_free = locked.sessions == len(versions) and locked.deleted is not None
+            is_free = is_free and max(locked.newest, seen.newest) <= cutoff
             now = EPOCH + timedelta(microseconds=locked.clock)
             is_free = is_free and not self._held_at_once(connection, seen.ids, guard.named, now)
             checked = time.monotonic()
             self.spent.check += checked - started
-            is_done = is_free and self._deletes_all(connection, locked, seen.items, ids=ids, cutoff=cutoff)
+            is_done = is_free and self._deletes_all(connection, locked, seen.items)
             if is_done:
                 self._commit(connection, seen.ids)
             else:
@@ -118,11 +113,12 @@ class DeletingStore(CopyingStore):
             self._no_holds = None if is_there else f"{quoted_name(schema or '')}.{quoted_name(TABLE)}"
         return self._no_holds is None and bool(self._held_among(connection, ids, named, now))
 
-    def _deletes_all(self, connection: Connection, locked: _Locked, items: int, **given: Any) -> bool:
+    def _deletes_all(self, connection: Connection, locked: _Locked, items: int) -> bool:
         """Delete the locked sessions: did each of them go, and so many items with them?"""
         try:
             with self._refusals():
-                if self._deleting_locked.run(connection, holds=self._no_holds, **given).rowcount != locked.sessions:
+                given = {"places": locked.places, "holds": self._no_holds}
+                if self._deleting_locked.run(connection, **given).rowcount != locked.sessions:
                     return False
         except Refused:
             return False
@@ -138,10 +134,13 @@ class DeletingStore(CopyingStore):
         updated = self._microseconds(self._instant(s.updated_at, s.updated_at.info["facts"].clock))
         point: Expression = literal_column("'.'")
         of_row = func.concat(updated, point, self._edition())  # as ``version_of`` has it
-        found = select(updated.label("updated")).select_from(self._sessions.join(seen, s.session_id == seen.c.id))
+        found = select(s.ctid, updated.label("updated")).select_from(
+            self._sessions.join(seen, s.session_id == seen.c.id)
+        )
         rows = found.where(of_row == seen.c.of_row).with_for_update(of=self._sessions, skip_locked=True).subquery()
         newest = func.coalesce(func.max(rows.c.updated), literal_column("0"))
-        told = (func.count(), newest, self._clock(), self._turn(), self._count_of_deleted_items())
+        places = cast(func.array_agg(rows.c.ctid), TEXT)
+        told = (func.count(), newest, places, self._clock(), self._turn(), self._count_of_deleted_items())
         return self._prepared(select(*told).select_from(rows))
 
     @cached_property
@@ -157,18 +156,15 @@ class DeletingStore(CopyingStore):
 
     @cached_property
     def _deleting_locked(self) -> Prepared:
-        """Delete those of the sessions given that have no item after the cutoff, if nobody made a table of holds.
+        """Delete the sessions at the places given, if nobody made a table of holds.
 
         A statement of its own, after the locks: it sees what was committed while they were taken.
         """
-        s, m = self._sessions.c, self._messages.c
-        cutoff: Expression = cast(bindparam("cutoff"), BIGINT)
-        newer = select(m.session_id).where(m.session_id == s.session_id, self._is_after(m.created_at, cutoff))
-        has_none = ~newer.correlate(self._sessions).exists()
+        # From a query, for the length of a list that it sees can make the planner read the whole table instead.
+        place = func.unnest(_given("places", "tid")).table_valued("place").render_derived(name="locked").c.place
         no_holds = func.to_regclass(cast(bindparam("holds"), TEXT)).is_(None)
-        # One by one, or many of them look like a reason to read the whole table.
-        locked = func.unnest(_given("ids", "varchar")).table_valued("id").render_derived(name="locked")
-        return self._prepared(delete(self._sessions).where(s.session_id == locked.c.id, has_none, no_holds))
+        places = func.array(select(place).scalar_subquery())
+        return self._prepared(delete(self._sessions).where(self._sessions.c.ctid == any_(places), no_holds))
 
 
 class _Locked(NamedTuple):
@@ -176,6 +172,7 @@ class _Locked(NamedTuple):
 
     sessions: int
     newest: int
+    places: str | None
     clock: int
     turn: int | None
     deleted: int | None
@@ -183,16 +180,17 @@ class _Locked(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Sessions as a plan has them: their ids, what their versions say of their rows, and their items, all together."""
+    """Sessions as a plan has them: ids, what their versions say of their rows, the newest item of all and how many."""
 
     ids: list[str]
     rows: list[str]
+    newest: int
     items: int
 
     @classmethod
     def of(cls, versions: dict[str, str]) -> _Seen:
-        parts = [taken_apart(version) for version in versions.values()]
-        return cls(list(versions), [row for row, _ in parts], sum([items for _, items in parts]))
+        rows, newest, items = zip(*map(taken_apart, versions.values()), strict=True)
+        return cls(list(versions), list(rows), max(newest), sum(items))
 
 
 def _given(name: str, kind: str) -> Any:

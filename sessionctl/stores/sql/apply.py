@@ -345,7 +345,7 @@ def _judge(change: Change, session: Any, items: Sequence[Any], cutoff: int) -> O
     """``session`` as ``_lock`` has it, ``items`` as ``_counting``; life after ``cutoff`` is recent."""
     _, updated, edition, _ = session
     count, newest_key, newest = items
-    if change.version not in (None, version_of(updated, edition, newest_key, count)):
+    if change.version not in (None, version_of(updated, edition, newest_key, newest, count)):
         return Outcome.CHANGED
     latest = max(updated or 0, newest or 0)  # one before 1970 is no sign of life
     return Outcome.ACTIVE if latest > cutoff else Outcome.DONE

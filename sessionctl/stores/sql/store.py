@@ -257,8 +257,9 @@ class SqlReader(SqlDialect):
             ref = replace(ref, items=items, bytes=int(row.bytes or 0) if row is not None else 0)
         if Want.VERSION in want:
             edition, key, newest = (row.edition, row.newest_key, row.newest_at) if row is not None else (None,) * 3
-            version = version_of(microseconds(ref.updated_at), edition, key, items)
-            ref = replace(ref, items=items, newest_item_at=self._time(newest), version=version)
+            newest = self._time(newest)
+            version = version_of(microseconds(ref.updated_at), edition, key, microseconds(newest), items)
+            ref = replace(ref, items=items, newest_item_at=newest, version=version)
         if Want.COMPACTED in want:
             ref = replace(ref, compacted=row is not None and bool(row.compacted))
         return ref

@@ -30,15 +30,22 @@ def microseconds(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // _MICROSECOND
 
 
-def version_of(updated: int | None, edition: int | None, newest_key: int | None, items: int) -> str:
+def version_of(updated: int | None, edition: int | None, newest_key: int | None, newest: int | None, items: int) -> str:
     """Every append or rewrite moves the stamp (in microseconds), every pop the number of items.
 
-    A session begun anew has another edition of its row, and keys that are newer: either is enough.
+    A session begun anew has another edition of its row, and keys that are newer: either is enough. With the
+    edition goes when the newest item came, so that nobody has to ask for that again.
     """
-    return f"{'' if updated is None else updated}.{newest_key or 0 if edition is None else edition}.{items}"
+    row = "" if updated is None else str(updated)
+    return f"{row}.{newest_key or 0}.{items}" if edition is None else f"{row}.{edition}.{newest or 0}.{items}"
 
 
-def taken_apart(version: str) -> tuple[str, int]:
-    """What ``version_of`` says of the session's row, and how many items; -1 for a text that is no version."""
-    of_row, _, items = version.rpartition(".")
-    return of_row, int(items) if items.isdecimal() else -1
+def taken_apart(version: str) -> tuple[str, int, int]:
+    """With an edition: what ``version_of`` says of the session's row, the newest item, and how many there are.
+
+    ("", 0, -1) for a text that is no such version.
+    """
+    row, *numbers = version.rsplit(".", 2)
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        return "", 0, -1
+    return row, int(numbers[0]), int(numbers[1])

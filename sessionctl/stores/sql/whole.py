@@ -131,14 +131,14 @@ class SqlWholeStore(SqlHoldStore):
             yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
 
     def _sizes_of(self, ids: Sequence[str]) -> Select[Any]:
-        """Of the sessions of these ids that have items: how many, their octets and the newest key.
+        """Of the sessions of these ids that have items: how many, their octets, the newest key and when it came.
 
         Without the sessions' own rows: a join with them makes the server read all items of all sessions.
         """
         m, owner = self._messages.c, self._owner().label("owner")
         sums = (func.count().label("items"), func.sum(self._octets(m.message_data)).label("bytes"))
-        newest = self._largest_key().label("newest_key")
-        return select(owner, *sums, newest).where(self._is_any(m.session_id, ids)).group_by(owner)
+        newest = (self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at"))
+        return select(owner, *sums, *newest).where(self._is_any(m.session_id, ids)).group_by(owner)
 
     def _items_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredItem]]:
         """The items of these sessions, but for those whose order only the server can tell.
@@ -199,8 +199,8 @@ class SqlWholeStore(SqlHoldStore):
 
     def _record(self, row: Any, size: Any) -> SessionRecord:
         updated = microseconds(self._time(row.updated))
-        newest_key, items = (size.newest_key, int(size.items)) if size is not None else (None, 0)
-        version = version_of(updated, row.edition, newest_key, items)
+        key, at, items = (size.newest_key, size.newest_at, int(size.items)) if size is not None else (None, None, 0)
+        version = version_of(updated, row.edition, key, microseconds(self._time(at)), items)
         stamps = Stamps(
             created=row.c_text,
             updated=row.u_text,
