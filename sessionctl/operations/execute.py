@@ -24,6 +24,7 @@ from sessionctl.core.plan import PlanHeader, Step
 from sessionctl.core.report import Report, Stopped, counts_json
 from sessionctl.errors import LedgerUnavailable, SessionctlError, StoreBusy
 from sessionctl.ledger import Ledger, Pulse, Run
+from sessionctl.operations.collecting import only_what_is_new
 from sessionctl.operations.covering import Cover, Portion, Stage
 from sessionctl.operations.lag import LagWatch, TooFarBehind
 from sessionctl.operations.progress import Progress
@@ -90,7 +91,8 @@ def work_off(
     progress.named_skipped = plan.header.named_skipped
     running = _Run(store, terms, progress, ledger, run, pulse, observe, plan.header, plan.revise)
     try:
-        ending = running.through(plan, cover, condensation)
+        with only_what_is_new():
+            ending = running.through(plan, cover, condensation)
     except SessionctlError as failure:
         ending = _Ending(Stopped.ERROR, failure.message, failure)
     try:

@@ -12,6 +12,7 @@ from sessionctl.core.hold import Holds
 from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.plan import AHEAD_BY, PlanHeader, Step, Totals
 from sessionctl.core.selector import Query, Selector
+from sessionctl.operations.collecting import only_what_is_new
 from sessionctl.operations.held import in_force
 from sessionctl.operations.selecting import select
 from sessionctl.operations.spool import Spool, SpooledPlan
@@ -84,9 +85,10 @@ def _spooled(steps: Iterable[Step], directory: Path | None) -> tuple[Spool, Tota
     """The steps, kept, and what they come to."""
     spool, planned = Spool(directory), Totals()
     try:
-        for step in steps:
-            planned = planned.plus(step.items, step.bytes, step.elided)
-            spool.add(step)
+        with only_what_is_new():
+            for step in steps:
+                planned = planned.plus(step.items, step.bytes, step.elided)
+                spool.add(step)
     except BaseException:
         spool.close()
         raise
