@@ -89,6 +89,8 @@ _USAGE = text("""
 """)
 
 
+_ROOM = "SELECT set_config(name, '64MB', true) FROM pg_settings WHERE name = 'work_mem' AND setting::int < 65536"
+"""Sums of all sessions stay in memory then. Else the server sorts all items for them, with their texts, on its disk."""
 _GIVEN = text(
     "SELECT CASE WHEN sequence IS NULL OR NOT has_sequence_privilege(sequence, 'USAGE, SELECT') "
     "THEN 9223372036854775807 ELSE coalesce(pg_sequence_last_value(sequence::regclass), 0) END "
@@ -303,6 +305,9 @@ class Adapter(VacuumedTables, SqlFindings, PlainStore, DeletingStore):
         statement = f"SELECT ends.* FROM {_GIVEN_IDS}, LATERAL ({ends}) AS ends"
         with self._reading() as connection:
             return connection.exec_driver_sql(statement, {**values, "ids": _array(ids)}).all() if asked else ()
+
+    def _before_stream(self, connection: Connection) -> None:
+        connection.exec_driver_sql(_ROOM)
 
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:  # noqa: ARG002
         result.close()  # the server drops its cursor, and what was not fetched never travels

@@ -94,6 +94,7 @@ class SqlReader(SqlDialect):
 
     def _streamed(self, statement: Select[Any]) -> Generator[Any, None, None]:
         with self._reading() as connection:
+            self._before_stream(connection)
             result = connection.execution_options(stream_results=True, yield_per=_FETCHED).execute(statement)
             unread = True
             try:
@@ -104,6 +105,9 @@ class SqlReader(SqlDialect):
                     self._abandon(connection, result)
                 if not connection.invalidated and cast("QueuePool", self._engine.pool).checkedin():
                     connection.invalidate()  # one idle connection is enough
+
+    def _before_stream(self, connection: Connection) -> None:
+        """What makes this transaction fit for a statement over much of the store."""
 
     def close(self) -> None:
         for rows in list(self._streams):
