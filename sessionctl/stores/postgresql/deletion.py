@@ -1,12 +1,13 @@
-"""Deleting sessions from PostgreSQL: all of a batch by one statement that looks at each as it deletes it.
+"""Deleting sessions from PostgreSQL: a batch to which nothing happened, which is nearly every one.
 
-That is possible where nothing has happened to any of them, which is nearly always. Their rows never travel then, and
-this look counts as deleting. Otherwise the transaction is rolled back, and the batch goes the way of all stores.
+One statement locks the sessions whose rows are the ones that were seen, the next deletes what is locked: nothing of
+them travels. Where not all of them go that way, the transaction is rolled back, and the batch goes as in all stores.
 
-Each row must be the one that was seen. Whether its items are is asked of all sessions together, and after the
-deletion, of the server's own count of what it deleted: to look at them before takes a fifth of the time. That is enough
-because all appends of the SDK change the row of their session, so that only its pops, which do not, can pass by the
-rows: what several pops took away no append adds up to the same sum.
+Whether the items are those that were seen is asked of all sessions together, and after the deletion, of the server's
+own count of what it deleted: to look at them before takes a fifth of the time. All appends of the SDK change the row of
+their session, so that only its pops, which do not, can pass by the rows, and no append makes up for what they took
+away. An insert by another program that leaves the row alone is noticed, but for one case: a pop from another session of
+the same batch hides it.
 """
 
 from __future__ import annotations
