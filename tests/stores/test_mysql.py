@@ -552,6 +552,21 @@ def test_live_writers_lose_nothing(mysql_url: str, sdk: SdkProcess, foreign_key:
         assert deleted[session_id] + kept == [json.dumps(item, separators=(",", ":")) for item in items]
 
 
+def test_other_writers_are_noticed_and_so_is_that_there_are_none(url: str, sdk: SdkProcess) -> None:
+    nothing = [Delete(session_id="never", version="")]
+    with opened(url) as store:
+
+        def met() -> int:
+            before = store.spent.met
+            store.apply(nothing, Guard())
+            return store.spent.met - before
+
+        met()
+        sdk.add(url, "other", HELLO)
+        assert met() == 1
+        wait_until(lambda: (met(), met())[1] == 0, "a moment in which nobody else writes on this server")
+
+
 def test_a_store_that_stays_locked_is_busy_and_unchanged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessionctl.drivers.mysql.LOCK_WAIT_S", 1)
     with opened(url) as store, contextlib.closing(mysql_connect(url)) as other:
