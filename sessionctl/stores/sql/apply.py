@@ -33,7 +33,6 @@ _NO_ITEMS = (0, None, None)
 class SqlStore(SqlParents):
     """A whole store behind SQLAlchemy."""
 
-    _last_turn = 0
     _compares_exactly = True
     """Is the session id of items the session's to the letter, so that none is found by a lookalike?"""
 

@@ -37,6 +37,8 @@ class SqlRewriter(SqlPutStore):
 
     _spans_together = 200
     """Spans that one statement looks into."""
+    _last_turn = 0
+    """The last ``_turn`` that was ours."""
 
     @abstractmethod
     def _is_refusal(self, error: DBAPIError) -> bool:
@@ -72,6 +74,7 @@ class SqlRewriter(SqlPutStore):
     def _rewrite_together(self, connection: Connection, rewrites: Sequence[Rewrite]) -> dict[str, Outcome]:
         """All of them but those that are not as they were read any more, which come out CHANGED."""
         savepoint = connection.begin_nested()
+        self._last_turn += 1  # what is changed within a savepoint counts as a transaction of its own
         try:
             with self._refusals():
                 unlike = self._take_items(connection, rewrites)
