@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from psycopg.pq import Conninfo
+from psycopg.pq import Conninfo, Format
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -98,11 +98,16 @@ class _EscapingLoader(Loader):
         return bytes(data).decode("utf-8", "surrogateescape")
 
 
+class _EscapingBinaryLoader(_EscapingLoader):
+    format = Format.BINARY
+
+
 def _read_any_bytes(connection: Any, _record: Any) -> None:
     """A database of encoding SQL_ASCII may hold bytes that are no UTF-8; reading them must not fail."""
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         for name in ("text", "varchar"):
             connection.adapters.register_loader(name, _EscapingLoader)
+            connection.adapters.register_loader(name, _EscapingBinaryLoader)
 
 
 def translate(error: Exception, address: StoreAddress) -> SessionctlError:

@@ -57,6 +57,7 @@ from sessionctl.stores.postgresql.layout import find_table, quoted, read_layout
 from sessionctl.stores.postgresql.plain import PlainStore
 from sessionctl.stores.postgresql.preflight import preflight
 from sessionctl.stores.postgresql.rewrite import take_items
+from sessionctl.stores.postgresql.streaming import StreamingStore
 from sessionctl.stores.postgresql.vacuum import VacuumedTables
 from sessionctl.stores.sql.dialect import Condition, Expression
 from sessionctl.stores.sql.findings import SqlFindings
@@ -76,7 +77,6 @@ _PLACE_OF_HOLDS = """
     SELECT n.nspname, EXISTS (SELECT 1 FROM pg_class h WHERE h.relnamespace = n.oid AND h.relname = %(name)s)
     FROM pg_class s JOIN pg_namespace n ON n.oid = s.relnamespace WHERE s.oid = CAST(%(sessions)s AS regclass)
 """
-_GIVEN_IDS = "unnest(CAST(%(ids)s AS text[])) WITH ORDINALITY AS given(name, place)"
 _USAGE = text("""
     WITH tables AS (
         SELECT t.relid, pg_total_relation_size(t.relid) AS bytes, pg_relation_size(t.relid) AS heap
@@ -99,7 +99,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(VacuumedTables, SqlFindings, PlainStore, DeletingStore):
+class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(
@@ -295,16 +295,6 @@ class Adapter(VacuumedTables, SqlFindings, PlainStore, DeletingStore):
             .select_from(self._sessions.join(sums, true()))
             .where(*conditions, *self._size_bounds(query, sums.c))
         )
-
-    def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Sequence[Any]:
-        # Planned once, not for each session, which would take longer than all the rest.
-        place, session = literal_column("given.place - 1", BIGINT), literal_column("given.name", String)
-        asked = self._looking_at(place, session, first, last)
-        values = {name: value for _, constants in asked for name, value in constants.items()}
-        ends = " UNION ALL ".join(f"({text})" for text, _ in asked)
-        statement = f"SELECT ends.* FROM {_GIVEN_IDS}, LATERAL ({ends}) AS ends"
-        with self._reading() as connection:
-            return connection.exec_driver_sql(statement, {**values, "ids": _array(ids)}).all() if asked else ()
 
     def _before_stream(self, connection: Connection) -> None:
         connection.exec_driver_sql(_ROOM)

@@ -46,14 +46,15 @@ class SqlItemReader(SqlReader):
         if not self._is_storable(session_id) or (last is not None and last <= 0):
             return
         m = self._messages.c
-        of_session: Select[Any] = select(*self._item_columns(), m.created_at.label("stored")).where(
+        of_session: Select[Any] = select(*self._item_columns()).where(
             m.session_id == session_id, *self._exactly(literal(session_id))
         )
         if last is None:
             statement = of_session.order_by(m.created_at, m.id)
         else:
-            newest = of_session.order_by(m.created_at.desc(), m.id.desc()).limit(last).subquery()
-            statement = select(newest).order_by(newest.c.stored, newest.c.key)
+            newest = of_session.add_columns(m.created_at.label("stored"))
+            found = newest.order_by(m.created_at.desc(), m.id.desc()).limit(last).subquery().c
+            statement = select(found.key, found.created, found.text).order_by(found.stored, found.key)
         yield from map(self._item, self._stream(statement, most=last))
 
     def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:

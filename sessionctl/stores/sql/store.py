@@ -89,6 +89,10 @@ class SqlReader(SqlDialect):
         self._streams.add(rows)
         return rows
 
+    def _stream_all(self, statement: Select[Any]) -> Iterator[Any]:
+        """The rows of a statement over much of the store."""
+        return self._stream(statement)
+
     def _fetched(self, statement: Select[Any]) -> Generator[Any, None, None]:
         yield from self._fetch(statement)
 
@@ -103,8 +107,12 @@ class SqlReader(SqlDialect):
             finally:
                 if unread:
                     self._abandon(connection, result)
-                if not connection.invalidated and cast("QueuePool", self._engine.pool).checkedin():
-                    connection.invalidate()  # one idle connection is enough
+                self._keep_one_idle(connection)
+
+    def _keep_one_idle(self, connection: Connection) -> None:
+        """Not this one, where another is there already."""
+        if not connection.invalidated and cast("QueuePool", self._engine.pool).checkedin():
+            connection.invalidate()
 
     def _before_stream(self, connection: Connection) -> None:
         """What makes this transaction fit for a statement over much of the store."""
@@ -282,7 +290,7 @@ class SqlReader(SqlDialect):
         return self._each(query, conditions, want) if decided else None
 
     def _measured_together(self, statement: Select[Any], order: Order, want: Want) -> Iterator[SessionRef]:
-        for row in self._stream(self._ordered(statement, order, joined=True)):
+        for row in self._stream_all(self._ordered(statement, order, joined=True)):
             yield self._with_measure(self._ref(row), row, want)
 
     def _each(self, query: Query, conditions: list[Condition], want: Want) -> Select[Any] | None:  # noqa: ARG002

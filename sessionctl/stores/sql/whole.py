@@ -95,9 +95,10 @@ class SqlWholeStore(SqlHoldStore):
         ``_small_text``, that is None. More than ``ROWS`` rows are not read on. None where there is no quick way.
         """
 
-    def _small_text(self) -> Expression:
+    def _small_text(self, most: int = _SMALL) -> Expression:
+        """The text of an item; NULL where it has more octets."""
         data = self._messages.c.message_data
-        return case((self._octets(data) <= literal_column(str(_SMALL)), data))
+        return case((self._octets(data) <= literal_column(str(most)), data))
 
     def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
         mine = self._is_exactly_any(self._sessions.c.session_id, ids)
