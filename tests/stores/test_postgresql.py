@@ -17,7 +17,7 @@ from servers import postgres_connect, postgres_execute, postgres_role
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
-from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Rewrite, Span, Want
+from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Want
 from sessionctl.core.selector import Bound, Query
 from sessionctl.errors import (
     AccessRefused,
@@ -536,22 +536,6 @@ def test_other_writers_are_noticed(postgres_url: str, sdk: SdkProcess) -> None:
         sdk.add(postgres_url, "other", HELLO)
         store.apply([changes["s1"]], Guard())
         assert store.spent.met == before + 1
-
-
-def test_what_trims_do_in_a_savepoint_is_no_other_writer(postgres_url: str, sdk: SdkProcess) -> None:
-    for number in range(4):
-        sdk.add(postgres_url, f"s{number}", HELLO + LATE)
-    with opened(postgres_url) as store:
-        met = []
-        for number in range(4):
-            key = next(item.key for item in store.items(f"s{number}"))
-            assert isinstance(key, int)
-            trim = Rewrite(session_id=f"s{number}", version=None, remove=(Span(key, key, 1),))
-            assert store.apply([trim], Guard()) == [Outcome.DONE]
-            met.append(store.spent.met)
-            if number == 2:
-                sdk.add(postgres_url, "other", HELLO)
-    assert met == [1, 1, 1, 2]
 
 
 def test_a_batch_is_found_by_the_index_whatever_share_of_the_table_it_is(url: str) -> None:

@@ -114,6 +114,7 @@ class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingS
     _changes_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT"}
     """The driver would send BEGIN by itself, in a round trip of its own: ``_begin_change`` does."""
 
+    _counts_savepoints = True
     _longest_id: ClassVar[int | None] = 2600
     _takes_nul: ClassVar[bool] = False
 

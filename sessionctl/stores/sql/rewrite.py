@@ -39,6 +39,8 @@ class SqlRewriter(SqlPutStore):
     """Spans that one statement looks into."""
     _last_turn = 0
     """The last ``_turn`` that was ours."""
+    _counts_savepoints = False
+    """Does ``_turn`` count what is changed within a savepoint as a transaction of its own?"""
 
     @abstractmethod
     def _is_refusal(self, error: DBAPIError) -> bool:
@@ -74,7 +76,7 @@ class SqlRewriter(SqlPutStore):
     def _rewrite_together(self, connection: Connection, rewrites: Sequence[Rewrite]) -> dict[str, Outcome]:
         """All of them but those that are not as they were read any more, which come out CHANGED."""
         savepoint = connection.begin_nested()
-        self._last_turn += 1  # what is changed within a savepoint counts as a transaction of its own
+        self._last_turn += self._counts_savepoints
         try:
             with self._refusals():
                 unlike = self._take_items(connection, rewrites)
