@@ -99,7 +99,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         # whoever missed several gaps in the rest. Alone, short holds are fast too: their pages stay in the cache. But
         # rewrites take rows of pages that sessions share, which go into the log once for each batch that meets them.
         pace=Pace(
-            first=500, largest=5000, hold_s=0.009, gap_s=0.0045, alone_hold_s=0.012, rest_s=0.105, alone_rewrite_s=0.2
+            first=500, largest=5000, hold_s=0.008, gap_s=0.006, alone_hold_s=0.012, rest_s=0.105, alone_rewrite_s=0.2
         ),
     )
 
