@@ -135,7 +135,8 @@ class Trimmer:
         ``reserve``: items, tokens and octets that are to stay free below the limits where anything goes.
         """
         self._limits = limits
-        self._bounds = (limits.max_items, limits.max_tokens, limits.max_bytes)
+        bounds = (limits.max_items, limits.max_tokens, limits.max_bytes)
+        self._bounds = [(unit, bound) for unit, bound in enumerate(bounds) if bound is not None]
         self._reserve = reserve
         self._cutoff = None if limits.items_older_than is None else now - limits.items_older_than
         self._count = count_tokens if limits.max_tokens is not None else _no_tokens
@@ -161,7 +162,7 @@ class Trimmer:
         if cut is not None:
             self._end_turn()
             self._marks.append(_Mark(cut, self._totals))
-        if _identity(item) in self._of_opening:
+        if self._of_opening and _identity(item) in self._of_opening:
             return
         items, tokens, size = self._totals
         self._totals = (items + 1, tokens + self._count(payload), size + item.size)
@@ -227,11 +228,12 @@ class Trimmer:
 
     def _asks(self) -> bool:
         """Is there any demand? It is asked at every item."""
+        for unit, bound in self._bounds:
+            if self._totals[unit] > bound:
+                return True
         wanted = self._limits.keep_turns
-        return (
-            (wanted is not None and len(self._marks) >= max(1, wanted))
-            or any(bound is not None and total > bound for total, bound in zip(self._totals, self._bounds, strict=True))
-            or (self._cutoff is not None and True in self._old)
+        return (wanted is not None and len(self._marks) >= max(1, wanted)) or (
+            self._cutoff is not None and True in self._old
         )
 
     def _demands(self) -> list[_Demand]:
@@ -239,8 +241,8 @@ class Trimmer:
         limits, found = self._limits, list[_Demand]()
         if limits.keep_turns is not None and len(self._marks) >= max(1, limits.keep_turns):
             found.append(_Demand(max(1, limits.keep_turns) - 1, is_bound=False))
-        for unit, bound in enumerate(self._bounds):
-            if bound is not None and self._totals[unit] > bound:
+        for unit, bound in self._bounds:
+            if self._totals[unit] > bound:
                 fitting = sum(self._behind(mark, unit) <= bound - self._reserve[unit] for mark in self._marks)
                 found.append(_Demand(fitting - 1, is_bound=True))
         if self._cutoff is not None and True in self._old:

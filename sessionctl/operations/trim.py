@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from sessionctl.core.condensing import Condensing, Kind
@@ -187,8 +187,8 @@ class _Foreseeing:
         return told
 
     def _by_ends(self, ref: SessionRef, ends: Ends, limits: TrimLimits) -> _Told | None:
-        head = list(_read(ends.head))
-        if all(may_open(payload) for _, payload in head):
+        head = list(takewhile(lambda one: may_open(one[1]), _read(ends.head)))
+        if len(head) == len(ends.head):
             return None
         opening = opening_of(head)
         trimmer = Trimmer(limits, self.now, tokens_of, opening, reserve=self._reserve(opening))
