@@ -52,10 +52,10 @@ from sessionctl.drivers.mysql import Numbers, error_number, make_engine, transla
 from sessionctl.errors import SessionctlError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
+from sessionctl.stores.mysql.ends import EndsStore
 from sessionctl.stores.mysql.findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores.mysql.layout import find_table, is_mariadb, read_layout
 from sessionctl.stores.mysql.measure import Measure, in_one_text
-from sessionctl.stores.mysql.plain import PlainStore
 from sessionctl.stores.mysql.preflight import preflight
 from sessionctl.stores.mysql.text import as_utf8, as_utf8mb4, converted
 from sessionctl.stores.mysql.vacuum import VacuumedTables
@@ -80,7 +80,7 @@ _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
 
 
-class Adapter(VacuumedTables, SqlFindings, PlainStore):
+class Adapter(VacuumedTables, SqlFindings, EndsStore):
     """A store of SQLAlchemySession on MySQL or MariaDB."""
 
     capabilities = Capabilities(
@@ -243,7 +243,7 @@ class Adapter(VacuumedTables, SqlFindings, PlainStore):
         return func.octet_length(as_utf8(column))
 
     def _place_of(self, column: Expression, word: str) -> Expression:
-        return func.locate(word.encode(), cast(as_utf8(column), LargeBinary))  # by octets: letter by letter is slow
+        return func.locate(word.encode(), converted(as_utf8(column), "binary"))  # by octets: letter by letter is slow
 
     def _contains(self, column: Expression, needle: str) -> Condition:
         return collate(as_utf8mb4(column), "utf8mb4_general_ci").contains(needle, autoescape=True)

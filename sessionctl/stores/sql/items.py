@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, String, bindparam, func, literal, literal_column, select
@@ -72,7 +72,7 @@ class SqlItemReader(SqlReader):
         found.sort(key=lambda one: (one[0] is not None, one))  # keys differ, so that no text is ever compared
         return [Item(key=key, text=text, created_at=self._time(created)) for _, key, created, text in found]
 
-    def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Sequence[Any]:
+    def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Iterable[Sequence[Any]]:
         """Rows (place in ``ids``, from the newest end?, stored stamp, key, instant, text) of the items at both ends."""
         place: Expression = bindparam("b_place")
         session: Expression = bindparam("b_session", type_=String)
@@ -85,7 +85,10 @@ class SqlItemReader(SqlReader):
         values |= {f"b{at}_session": session_id for at, session_id in enumerate(ids)}
         values |= {f"b{at}_place": at for at in range(len(ids))}
         with self._reading() as connection:
-            return connection.exec_driver_sql(" UNION ALL ".join(parts), values).all()
+            result = connection.exec_driver_sql(" UNION ALL ".join(parts), values)
+            rows: Sequence[Sequence[Any]] = result.cursor.fetchall()  # the driver's own
+            result.close()
+        return rows
 
     def _looking_at(
         self, place: Expression, session: Expression, first: int, last: int
@@ -95,12 +98,16 @@ class SqlItemReader(SqlReader):
         asked = []
         for newest, count in enumerate((first, last)):
             order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
-            told = [place.label("place"), literal_column(str(newest)).label("newest"), m.created_at.label("stored")]
-            found = select(*told, *self._item_columns())
+            found = select(*self._end_columns(place, literal_column(str(newest))))
             found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
             compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
             asked += [(str(compiled), compiled.params)] if count > 0 else []
         return asked
+
+    def _end_columns(self, place: Expression, newest: Expression) -> list[Expression]:
+        """What ``_both_ends`` tells of an item."""
+        stored = self._messages.c.created_at.label("stored")
+        return [place.label("place"), newest.label("newest"), stored, *self._item_columns()]
 
     def find(self, session_ids: Sequence[str], needle: str) -> Iterator[tuple[str, Item]]:
         m = self._messages.c
