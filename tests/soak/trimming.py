@@ -2,6 +2,7 @@
 
     python tests/soak/trimming.py                      all transcripts, and 5,000 generated histories
     python tests/soak/trimming.py --examples 1000 --every 10
+    python tests/soak/trimming.py --examples 500 --every 10 --begin 3       one of ten parts, which begin at 0 to 9
 
 After each the validator finds no defect that was not there before, no pair is split, the newest turns and the
 instructions at the beginning stay, what went and what is left are what was there, reading from the end decides
@@ -24,16 +25,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=5_000, metavar="N", help="generated histories")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of the transcripts only each N-th")
+    parser.add_argument("--begin", type=int, default=0, metavar="N", help="with the transcript of this number")
     wanted = parser.parse_args()
-    return int(_transcripts(wanted.every) | _generated(wanted.examples))
+    return int(_transcripts(wanted.begin, wanted.every) | _generated(wanted.examples))
 
 
-def _transcripts(every: int) -> bool:
+def _transcripts(begin: int, every: int) -> bool:
     from acceptance.transcripts import read_transcripts
     from acceptance.trimmed import Subject
 
     began, trims, runs, breaches = time.monotonic(), 0, 0, list[str]()
-    for transcript in read_transcripts()[::every]:
+    for transcript in read_transcripts()[begin::every]:
         subject = Subject(transcript.items, transcript.offsets)
         checks: list[tuple[str, list[str]]] = [(str(limits), subject.trimmed(limits)) for limits in subject.limits()]
         checks += [(f"drop after {at}", subject.dropped(at)) for at in range(len(transcript.items))]
