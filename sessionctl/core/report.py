@@ -33,13 +33,15 @@ class Times:
     """What the time of a run went to, in seconds.
 
     ``select``: the plan; ``check``: looking at each session again; ``delete``: the change itself, its commit
-    and what follows from it; ``wait``: locks of others, pauses and retries.
+    and what follows from it; ``wait``: locks of others, pauses and retries; ``model``: answers of a model, while there
+    was nothing else to do.
     """
 
     select: float = 0.0
     check: float = 0.0
     delete: float = 0.0
     wait: float = 0.0
+    model: float = 0.0
 
     def __add__(self, more: Times) -> Times:
         return Times(
@@ -47,10 +49,17 @@ class Times:
             check=self.check + more.check,
             delete=self.delete + more.delete,
             wait=self.wait + more.wait,
+            model=self.model + more.model,
         )
 
+    @property
+    def parts(self) -> dict[str, float]:
+        """By name; the model's only where one was waited for."""
+        found = {name: getattr(self, name) for name in ("select", "check", "delete", "wait")}
+        return found | ({"model": self.model} if self.model else {})
+
     def to_json(self) -> dict[str, float]:
-        return {f"{name}_s": round(getattr(self, name), 3) for name in ("select", "check", "delete", "wait")}
+        return {f"{name}_s": round(seconds, 3) for name, seconds in self.parts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,8 +100,7 @@ def work_off(
     except SessionctlError as failure:
         if ending.error is None:  # else the first one is the one to tell
             ending = _Ending(Stopped.ERROR, failure.message, failure)
-    if condensation:
-        progress.paused_s += condensation.waited_s
+    times = progress.times(plan.header.select_s)
     return Report(
         command=plan.header.command,
         store=plan.header.store,
@@ -117,7 +116,7 @@ def work_off(
         elapsed_s=progress.elapsed_s,
         keeps_sessions=plan.header.keeps_sessions,
         obstacles=plan.header.obstacles,
-        times=progress.times(plan.header.select_s),
+        times=replace(times, model=condensation.waited_s) if condensation else times,
         retries=progress.retries,
         named_skipped=progress.named_skipped,
         failed=progress.failed,

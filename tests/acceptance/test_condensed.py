@@ -81,6 +81,7 @@ def test_the_agent_goes_on_and_undo_takes_it_back(case: SdkCase, serve: Any, tmp
     done = trim(address(case), *wanted, "--summarize")
     assert done.status == 0, done.said
     assert done.json["condensed"] == {"sessions": 2, "requests": 2, "input_tokens": 600, "output_tokens": 40}
+    assert done.json["time"]["model_s"] > 0
     assert (done.json["changed"], done.json["removed"]["items"]) == ({"sessions": 2}, 2 * 9 * 4)
     left = case.read("back")
     assert left[0] == rules

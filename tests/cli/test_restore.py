@@ -139,6 +139,8 @@ class TestBack:
         ]
 
     def test_the_table_says_it(self, store: Path, removed: str) -> None:
+        planned = in_process("restore", removed, "-s", store, "--dry-run").text
+        assert "puts back   6 sessions, 24 items" in planned
         told = in_process("restore", removed, "-s", store, "--yes").text
         assert "put back    6 sessions, 24 items" in told
         assert "run         " in told

@@ -17,7 +17,7 @@ from sessionctl.cli.options.safeguarding import Consent, Safety
 from sessionctl.cli.output import Output
 from sessionctl.cli.views.plan import show_plan, totals_text
 from sessionctl.cli.views.progress import progress_of
-from sessionctl.cli.views.tally import show_tally
+from sessionctl.cli.views.tally import PLANNED, WORDS, show_tally
 from sessionctl.config import state_dir
 from sessionctl.core.address import StoreAddress, mask
 from sessionctl.core.hold import Hold, HoldOrigin
@@ -122,7 +122,7 @@ class _Work:
             raise GuardRefused(refused[0], hint="--dry-run shows what would be done")
         replacing = self.plan.header.planned.sessions if self.plan else 0
         if not self.errand.consent.yes:
-            self._show(self.expected, to_stderr=True)
+            self._show(self.expected, planned=True, to_stderr=True)
             if self.plan and self.replaced:
                 show_plan(self.out, self.plan, self.replaced, to_stderr=True)
         if not self.expected.restored.sessions:
@@ -247,7 +247,7 @@ class _Work:
 
     def _tell(self, report: Report, tally: Tally) -> int:
         if self.out.form.for_people:
-            self._show(tally)
+            self._show(tally, planned=report.dry_run)
             if report.removed.sessions:
                 self.out.line(f"  replaced    {totals_text(report.removed)}")
             if report.archive and report.removed.sessions:
@@ -281,11 +281,11 @@ class _Work:
         found = report.to_json() | self._more(self.done)
         return {name: found[name] for name in ("matched", "removed", "skipped", "restored", "already", "left_out")}
 
-    def _show(self, tally: Tally, *, to_stderr: bool = False) -> None:
+    def _show(self, tally: Tally, *, planned: bool, to_stderr: bool = False) -> None:
         console = self.out.err if to_stderr else self.out.console
         title = f"restore of {mask(self.errand.archive)} into {self.store.address}"
         self.out.line(f"{title} (from {self.store.address.origin})", console=console)
-        show_tally(self.out, tally, console, _WHY)
+        show_tally(self.out, tally, console, _WHY, PLANNED if planned else WORDS)
         if tally.left_out:
             self.out.line(
                 f"  left out    {tally.left_out:,} items of branches, which are not known there", console=console

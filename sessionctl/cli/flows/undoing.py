@@ -13,7 +13,7 @@ from sessionctl.cli.flows.signals import stopping
 from sessionctl.cli.flows.stores_in_use import Recorded, ledger_address, settings
 from sessionctl.cli.options.safeguarding import Consent
 from sessionctl.cli.output import Output
-from sessionctl.cli.views.tally import show_tally
+from sessionctl.cli.views.tally import PLANNED, WORDS, show_tally
 from sessionctl.config import Settings
 from sessionctl.core.address import StoreAddress, parse_address
 from sessionctl.core.hold import HoldOrigin
@@ -67,7 +67,7 @@ def undo_run(errand: Errand, out: Output) -> int:
         if errand.consent.dry_run:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
         if not errand.consent.yes:
-            _show(out, run, foreseen, to_stderr=True)
+            _show(out, run, foreseen, planned=True, to_stderr=True)
         if not foreseen.restored.sessions:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
@@ -181,7 +181,7 @@ def _report(
         signal=signal,
     )
     if out.form.for_people:
-        _show(out, run, undone)
+        _show(out, run, undone, planned=errand.consent.dry_run)
         if run_id:
             out.line(f"  run         {run_id}")
         if error:
@@ -210,10 +210,10 @@ _WHY = {
 }
 
 
-def _show(out: Output, run: Run, undone: Tally, *, to_stderr: bool = False) -> None:
+def _show(out: Output, run: Run, undone: Tally, *, planned: bool, to_stderr: bool = False) -> None:
     console = out.err if to_stderr else out.console
     out.line(f"undo of {run.command} {run.run_id} in {run.store}", console=console)
     out.line(f"  archive     {run.archive}", console=console)
-    show_tally(out, undone, console, _WHY)
+    show_tally(out, undone, console, _WHY, PLANNED if planned else WORDS)
     if undone.left_out:
         out.line(f"  left alone  {undone.left_out:,} items whose text was replaced again since", console=console)

@@ -21,6 +21,8 @@ WORDS = {
     Case.UNFIT: "failed",
     Case.STALE: "outdated",
 }
+PLANNED = WORDS | {Case.BACK: "puts back"}
+"""Before anything was done."""
 
 
 def show_tally(
