@@ -183,6 +183,7 @@ class _Work:
             routes=self.ways, record=self.record, limits=self.errand.limits, stop=stop, bare=self.record.is_bare,
             processes=self.processes, observe=seen,
             left_out=frozenset(misfit.session_id for misfit in self.outlook.misfits),
+            mean=self.outlook.matched.items // max(1, self.outlook.matched.sessions),
         )  # fmt: skip
 
         def delete(store: Store, plan: SpooledPlan) -> Report:

@@ -9,12 +9,13 @@ went away in its source, is deleted by a plan like any other, and put anew. All 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sessionctl.core.limits import Limits
-from sessionctl.core.model import Order, SessionRef
+from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.report import Stopped
 from sessionctl.core.selector import Query
@@ -54,7 +55,7 @@ class Migration:
     """A migration at work, by ``processes`` where there are any, and where no limit needs every step counted.
 
     ``observe`` is told what was copied so far; ``bare``: the tables have no index yet; ``left_out`` are sessions
-    of the sources that have no place in the target.
+    of the sources that have no place in the target; ``mean`` is how many items a session has on average.
     """
 
     routes: Sequence[Route]
@@ -64,6 +65,7 @@ class Migration:
     processes: Processes | None = None
     bare: bool = False
     left_out: frozenset[str] = frozenset()
+    mean: int = 0
     observe: Callable[[Totals], None] = lambda _: None
     began: float = field(default_factory=time.monotonic)
     copied: Totals = field(default_factory=Totals)
@@ -114,7 +116,8 @@ class Migration:
         self, source: Store, route: Route, found: PassTally, listed: set[int], present: set[int]
     ) -> Generator[Lot, None, None]:
         """What is not in place as it is now, as long as the run goes on."""
-        for refs in _batches(source.sessions(Query(), order=Order.PHYSICAL, want=self.record.wanted), self.limits):
+        want = Want.NOTHING if self.record.is_empty else Want.VERSION
+        for refs in self._batches(source.sessions(Query(), order=Order.PHYSICAL, want=want)):
             there = [route.id_there(ref.id) for ref in refs]
             listed.update(map(hash, there))
             known = self.record.find(name for name in there if hash(name) in present)
@@ -133,6 +136,15 @@ class Migration:
                 yield self._lot(route, wanted[:room], known)
                 wanted = wanted[room:]
                 self._pace()
+
+    def _batches(self, refs: Iterator[SessionRef]) -> Iterator[list[SessionRef]]:
+        """Portions for about one transaction each; of a second's work where there is a rate."""
+        limits = self.limits
+        rate = None if limits.rate is None else max(1, round(limits.rate))
+        usual = max(1, ITEMS // max(1, self.mean))
+        most = min(n for n in (SESSIONS, usual, limits.batch_size, limits.max_sessions, rate) if n is not None)
+        while some := list(islice(refs, most)):
+            yield some
 
     def _lot(self, route: Route, ids: Sequence[str], known: Mapping[str, Entry]) -> Lot:
         among = {name: known[name] for name in map(route.id_there, ids) if name in known}
@@ -166,19 +178,3 @@ class Migration:
         until = self.began + self.copied.sessions / self.limits.rate
         while not self._must_end() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
-
-
-def _batches(refs: Iterable[SessionRef], limits: Limits) -> Iterator[list[SessionRef]]:
-    """Portions for one transaction, as far as numbers of items tell; of a second's work where there is a rate."""
-    rate = None if limits.rate is None else max(1, round(limits.rate))
-    most = min(n for n in (SESSIONS, limits.batch_size, limits.max_sessions, rate) if n is not None)
-    some: list[SessionRef] = []
-    items = 0
-    for ref in refs:
-        some.append(ref)
-        items += ref.items or 0
-        if len(some) >= most or items >= ITEMS:
-            yield some
-            some, items = [], 0
-    if some:
-        yield some

@@ -70,7 +70,7 @@ def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -
         with open_store(route.source) as source:
             now = source.now()
             outlook.holds += sum(hold.lasts(now) for hold in source.holds())
-            for refs in _portions(source, record.wanted):
+            for refs in _portions(source, Want.COUNT if record.is_empty else Want.VERSION):
                 _count(outlook, route, refs, record, ids_there)
     outlook.misfits = list(misfits(ways, target or Unmade(ways[0].target.scheme)))
     return outlook

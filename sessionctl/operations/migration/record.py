@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from sessionctl.core.model import SessionRef, Want
+from sessionctl.core.model import SessionRef
 from sessionctl.errors import SessionctlError
 
 _SETTINGS = """
@@ -90,11 +90,6 @@ class MigrationRecord:
     def is_empty(self) -> bool:
         with self._disk():
             return self._is_empty()
-
-    @property
-    def wanted(self) -> Want:
-        """What has to be asked of the sources' sessions: their versions, where there is something to compare with."""
-        return Want.COUNT if self.is_empty else Want.VERSION
 
     def _is_empty(self) -> bool:
         return self._db.execute("SELECT 1 FROM copied LIMIT 1").fetchone() is None

@@ -106,7 +106,7 @@ class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingS
         lists=True,
         item_times=True,
         recheck=Recheck.TRANSACTION,
-        pace=Pace(first=5000, largest=6000, hold_s=0.012, gap_s=0.0, alone_hold_s=0.1, least=2000),
+        pace=Pace(first=5000, largest=6000, hold_s=0.013, gap_s=0.0, alone_hold_s=0.1, least=2000),
     )
 
     _reads_with: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
