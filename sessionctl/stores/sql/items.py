@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Select, String, bindparam, func, literal, literal_column, select
+from sqlalchemy import Integer, Select, String, bindparam, func, literal, literal_column, select
 
 from sessionctl.core.model import Ends, Item, Volume
 from sessionctl.stores.sql.dialect import Condition, Expression
@@ -74,14 +75,13 @@ class SqlItemReader(SqlReader):
 
     def _both_ends(self, ids: Sequence[str], first: int, last: int) -> Iterable[Sequence[Any]]:
         """Rows (place in ``ids``, from the newest end?, stored stamp, key, instant, text) of the items at both ends."""
-        place: Expression = bindparam("b_place")
-        session: Expression = bindparam("b_session", type_=String)
-        asked = self._looking_at(place, session, first, last)
+        asked = [one for one, count in zip(self._ends_of_one, (first, last), strict=True) if count > 0]
         if not asked:
             return ()
         # One SELECT for each, put together as text: compiling them would take longer than they do.
         parts = [f"({text})".replace("%(b_", f"%(b{at}_") for text, _ in asked for at in range(len(ids))]
         values = {name: value for _, constants in asked for name, value in constants.items()}
+        values |= {"first": first, "last": last}
         values |= {f"b{at}_session": session_id for at, session_id in enumerate(ids)}
         values |= {f"b{at}_place": at for at in range(len(ids))}
         with self._reading() as connection:
@@ -90,19 +90,25 @@ class SqlItemReader(SqlReader):
             result.close()
         return rows
 
-    def _looking_at(
-        self, place: Expression, session: Expression, first: int, last: int
-    ) -> list[tuple[str, Mapping[str, Any]]]:
-        """The SELECTs for the ends of one session, in any order: a short walk on the index each. Their constants."""
+    @cached_property
+    def _ends_of_one(self) -> tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]]:
+        """The SELECTs for the first and the newest items of one session: a short walk on the index each.
+
+        With their constants. ``b_place`` and ``b_session`` say which session, ``first`` and ``last`` how many items.
+        """
         m = self._messages.c
-        asked = []
-        for newest, count in enumerate((first, last)):
-            order = (m.created_at.desc(), m.id.desc()) if newest else (m.created_at, m.id)
-            found = select(*self._end_columns(place, literal_column(str(newest))))
-            found = found.where(m.session_id == session, *self._exactly(session)).order_by(*order)
-            compiled = found.limit(literal_column(str(int(count)))).compile(dialect=self._engine.dialect)
-            asked += [(str(compiled), compiled.params)] if count > 0 else []
-        return asked
+        return (
+            self._end_of_one("first", (m.created_at, m.id), newest=False),
+            self._end_of_one("last", (m.created_at.desc(), m.id.desc()), newest=True),
+        )
+
+    def _end_of_one(self, most: str, order: Sequence[Expression], *, newest: bool) -> tuple[str, Mapping[str, Any]]:
+        session: Expression = bindparam("b_session", type_=String)
+        told = self._end_columns(bindparam("b_place"), literal_column(str(int(newest))))
+        found = select(*told).where(self._messages.c.session_id == session, *self._exactly(session))
+        some = found.order_by(*order).limit(bindparam(most, type_=Integer))
+        compiled = some.compile(dialect=self._engine.dialect)
+        return str(compiled), compiled.params
 
     def _end_columns(self, place: Expression, newest: Expression) -> list[Expression]:
         """What ``_both_ends`` tells of an item."""
