@@ -67,6 +67,10 @@ class Batch(NamedTuple):
             start += length
 
 
+_Made = tuple[Batch, Sequence[bytes | memoryview]]
+"""A batch, and its octets in as many pieces as they came: to put them together costs a copy into new memory."""
+
+
 @dataclass(slots=True)
 class Rendering:
     """The work of a worker: opens the store by itself and keeps it until it is asked about another one.
@@ -82,18 +86,20 @@ class Rendering:
     _store: Store | None = None
 
     def __call__(self, portion: Portion) -> Iterator[Batch]:
-        batches = self._batches(portion)
+        made = self._made(portion)
         if self.packing is not Compression.NONE:
-            batches = self._packed(batches)
-        return batches if self.turns is None else _written(batches, self.turns, portion.number)
+            made = self._packed(made)
+        if self.turns is not None:
+            return _written(made, self.turns, portion.number)
+        return (batch._replace(data=b"".join(blocks)) for batch, blocks in made)
 
-    def _packed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def _packed(self, made: Iterable[_Made]) -> Iterator[_Made]:
         frame = compressor(self.packing, alone=True)
-        for batch in batches:
-            yield batch._replace(data=frame.compress(batch.data), is_packed=True)
-        yield Batch([], frame.flush(), {}, is_packed=True)
+        for batch, blocks in made:
+            yield batch._replace(is_packed=True), [frame.compress(b"".join(blocks))]
+        yield Batch([], b"", {}, is_packed=True), [frame.flush()]
 
-    def _batches(self, portion: Portion) -> Iterator[Batch]:
+    def _made(self, portion: Portion) -> Iterator[_Made]:
         parts: list[Part] = []
         blocks: list[bytes | memoryview] = []
         pending = 0
@@ -103,10 +109,10 @@ class Rendering:
             blocks.append(piece.data)
             pending += len(piece.data)
             if pending >= _TOGETHER:
-                yield self._batch(parts, blocks)
+                yield self._batch(parts), blocks
                 parts, blocks, pending = [], [], 0
         if parts:
-            yield self._batch(parts, blocks)
+            yield self._batch(parts), blocks
 
     def _pieces(self, portion: Portion) -> Iterator[tuple[str, bool, Piece]]:
         store = self._opened(portion.address)
@@ -116,11 +122,11 @@ class Rendering:
                 yield exported.session.id, begins, piece
                 begins = False
 
-    def _batch(self, parts: Sequence[Part], blocks: Sequence[bytes | memoryview]) -> Batch:
+    def _batch(self, parts: Sequence[Part]) -> Batch:
         found: Mapping[str, int] = {}
         if self.redactor is not None:
             found, self.redactor.found = self.redactor.found, Counter()
-        return Batch(parts, b"".join(blocks), found)
+        return Batch(parts, b"", found)
 
     def _opened(self, address: StoreAddress) -> Store:
         if self._store is None or self._store.address != address:
@@ -134,18 +140,18 @@ class Rendering:
             self._store = None
 
 
-def _written(batches: Iterable[Batch], turns: Turns, number: int) -> Iterator[Batch]:
-    """Write them when it is their turn, and give them without their octets."""
-    made: list[bytes] = []
-    waiting = 0
-    for batch in batches:
-        made.append(batch.data)
-        waiting += len(batch.data)
-        yield batch._replace(data=b"")
-        if waiting >= _WAITING:
-            turns.write(number, made)
-            made, waiting = [], 0
-    turns.write(number, made)
+def _written(made: Iterable[_Made], turns: Turns, number: int) -> Iterator[Batch]:
+    """Write the octets when it is their turn, and give the batches without them."""
+    waiting: list[bytes | memoryview] = []
+    size = 0
+    for batch, blocks in made:
+        waiting += blocks
+        size += sum(map(len, blocks))
+        yield batch
+        if size >= _WAITING:
+            turns.write(number, waiting)
+            waiting, size = [], 0
+    turns.write(number, waiting)
     turns.pass_on(number)
 
 

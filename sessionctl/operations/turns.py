@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterable
+from itertools import islice
 
 _LOOK_UP_MS = 500
+_AT_ONCE = 1000
+"""Blocks that are written with one call; more than 1,024 the system refuses."""
 
 
 class Turns:
@@ -22,7 +25,7 @@ class Turns:
         os.write(self._pipes[0][1], b".")
         self._taken = -1
 
-    def write(self, number: int, blocks: Iterable[bytes]) -> None:
+    def write(self, number: int, blocks: Iterable[bytes | memoryview]) -> None:
         """Write what comes next in this turn, which is waited for.
 
         Raises BrokenPipeError where the process that began this one is gone, and the turn may never come.
@@ -30,10 +33,14 @@ class Turns:
         if self._taken != number:
             self._take(self._pipes[number % len(self._pipes)][0])
             self._taken = number
-        for block in blocks:
-            left = memoryview(block)
-            while left:
-                left = left[os.write(self._file, left) :]
+        every = iter(blocks)
+        while some := list(islice(every, _AT_ONCE)):
+            written = os.writev(self._file, some)
+            for block in some:  # those that were not written to their ends, as on a disk that is nearly full
+                left = memoryview(block)[written:]
+                written = max(0, written - len(block))
+                while left:
+                    left = left[os.write(self._file, left) :]
 
     def _take(self, pipe: int) -> None:
         coming = select.poll()
