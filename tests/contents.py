@@ -9,7 +9,7 @@ from sessionctl.testing.returning import assert_contents_of_whole
 
 
 def assert_contents_however_many(store: Store, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are those of whole sessions, be they few or too many for once."""
-    for most in (10_000, 2):
-        monkeypatch.setattr("sessionctl.stores.sql.whole.ROWS", most)
+    """They are those of whole sessions, be they little or too much for once."""
+    for most in (1_000_000, 8):
+        monkeypatch.setattr("sessionctl.stores.sql.whole._FETCHED_BYTES", most)
         assert_contents_of_whole(store, ids)

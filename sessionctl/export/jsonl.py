@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from sessionctl.core.joined import JoinedItems, split
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import plain_items, rfc3339
@@ -28,6 +29,11 @@ _BLOCK = 1 << 16
 _LONG = 4300
 """Integers of more digits are JSON, but Python refuses to load them."""
 _LONG_NUMBER = re.compile(rf"\d{{{_LONG}}}")
+_LONG_NUMBER_OCTETS = re.compile(_LONG_NUMBER.pattern.encode())
+_PARTS = 7
+"""Of a record that is made with others."""
+_POSITIONS: list[bytes] = []
+"""Those that were asked for so far."""
 
 
 _ABSENT = msgspec.Raw(b"")
@@ -36,6 +42,7 @@ _HEAD = msgspec.defstruct(
 )
 """The fields that records tell; decoding into it checks all of the JSON but makes no objects of the rest."""
 _decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
+_decode_lines: Callable[[bytes], list[Any]] = msgspec.json.Decoder(_HEAD).decode_lines
 _REFUSALS = (ValueError, RecursionError)
 """Of a text that is broken, or valid only for the slower and more tolerant parser."""
 
@@ -48,6 +55,11 @@ class JsonlDocument(Rendered):
     @staticmethod
     def render(exported: Exported) -> Iterator[Piece]:
         opening = _opening(exported)
+        items = exported.items
+        if isinstance(items, JoinedItems) and (records := _at_once(opening.encode(), items)) is not None:
+            many = len(items.keys)
+            yield Piece(records, Totals(sessions=1, items=many, bytes=len(items.lines) - many))
+            return
         position, size, pending = -1, 0, 0
         parts: list[str] = []
         said, at_said, created = None, None, "null"
@@ -70,6 +82,39 @@ class JsonlDocument(Rendered):
                 yield Piece("".join(parts).encode())
                 parts, size, pending = [], size + pending, 0
         yield Piece("".join(parts).encode(), Totals(sessions=1, items=position + 1, bytes=size + pending))
+
+
+def _at_once(opening: bytes, items: JoinedItems) -> bytes | None:
+    """The records of all items, where each is usual; None where one needs to be looked at by itself.
+
+    An item is one value of JSON by itself where all are as many as the lines: each value ends at a line break, and
+    there are no further ones.
+    """
+    try:
+        heads = _decode_lines(items.lines)
+    except _REFUSALS:
+        return None
+    many = len(items.keys)
+    kinds = [head.type or _implied_type(head) for head in heads]
+    if len(heads) != many or not all(kinds) or b"\r" in items.lines:
+        return None
+    values = split(items.lines.replace(b"\n", b"}\n"))
+    if max(map(len, values), default=0) > _LONG and any(map(_LONG_NUMBER_OCTETS.search, values)):
+        return None
+    parts = [opening] * (_PARTS * many)
+    parts[1::_PARTS] = _positions(many)
+    parts[2::_PARTS] = items.keys
+    parts[3::_PARTS] = [b',"created_at":"'] * many
+    parts[4::_PARTS] = items.created
+    parts[5::_PARTS] = [_ends(kind, head.role) for kind, head in zip(kinds, heads, strict=True)]
+    parts[6::_PARTS] = values
+    return b"".join(parts)
+
+
+def _positions(many: int) -> list[bytes]:
+    while len(_POSITIONS) < many:
+        _POSITIONS.append(b'%d,"id":' % len(_POSITIONS))
+    return _POSITIONS[:many]
 
 
 def _quoted(stamp: str | None) -> str:
@@ -134,3 +179,9 @@ def _refuse(constant: str) -> Any:
 @lru_cache(maxsize=1024)
 def _fields(kind: str | None, role: str | None, place: str = "data") -> str:
     return f',"type":{json.dumps(kind)},"role":{json.dumps(role)},"{place}":'
+
+
+@lru_cache(maxsize=1024)
+def _ends(kind: str, role: str | None) -> bytes:
+    """Between the time and the value."""
+    return b'"' + _fields(kind, role).encode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from exporting import session, written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessionctl.core.joined import JoinedItems, joined
 from sessionctl.core.payload import read_item
 from sessionctl.export.formats import Format
 from sessionctl.export.jsonl import record_of
@@ -131,3 +133,36 @@ def test_any_text(text: str) -> None:
     record = strict(f"{{{head[1:]}{data}}}".encode())
     assert "\n" not in data
     assert record["text"] == text if "text" in record else record["data"] == json.loads(text)
+
+
+FOOLING = [
+    '{"role":"user","content":1}', '{"type":"x","a":[1', "2]}", '{"type":"x"} {"type":"y"}',
+    '{"type":"x"},{"type":"y"}',
+    "", " ", '{"type":"x"}\r', '{"a":1}', '{"type":"","role":"","content":1}', '{"type":"x","é":"\u2028\\ud800"}',
+    '{"type":"x","n":' + "1" * 4301 + "}", '{"type":"x","type":"y"}', '{"type":"x","a":NaN}', '\ufeff{"type":"x"}',
+    '{"type":"x","a":' + "[" * 3000 + "]" * 3000 + "}", '{"type":"x","a":"\x01"}', '{"type":"\\ud800"}', "null", "[]",
+    *(json.dumps(item) for item in HOSTILE_ITEMS.values()), *BROKEN_TEXTS.values(),
+]  # fmt: skip
+"""Texts that must be looked at one by one, or only seem so, without a line break of their own."""
+
+
+def at_once(texts: list[str]) -> bytes:
+    """A document of items that came together, of which the records are made together where that can be."""
+    keys, stamps = (
+        b",".join(b"%d" % n for n in range(1, len(texts) + 1)),
+        b"\n".join([b"2026-01-01 10:00:00"] * len(texts)),
+    )
+    items = joined(keys, stamps, "\n".join(texts).encode())
+    assert isinstance(items, JoinedItems)
+    return written(Format.JSONL, replace(session("s", []), items=cast("Any", items)))
+
+
+@given(st.lists(st.sampled_from(FOOLING), min_size=1, max_size=5))
+def test_records_are_the_same_of_items_that_came_together(texts: list[str]) -> None:
+    assert at_once(texts) == written(Format.JSONL, session("s", texts))
+
+
+@pytest.mark.parametrize("text", FOOLING)
+def test_records_are_the_same_beside_usual_ones(text: str) -> None:
+    usual = [json.dumps(item, ensure_ascii=False) for item in turn(3)]
+    assert at_once([*usual, text, *usual]) == written(Format.JSONL, session("s", [*usual, text, *usual]))

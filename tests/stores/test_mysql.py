@@ -17,6 +17,7 @@ from servers import mysql_connect, mysql_execute, mysql_user
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
+from sessionctl.core.joined import JoinedItems
 from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Rewrite, Span, Want
 from sessionctl.core.selector import Bound, Query
 from sessionctl.errors import (
@@ -29,6 +30,7 @@ from sessionctl.errors import (
 )
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
+from sessionctl.testing.returning import assert_contents_of_whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 LATE = [{"role": "user", "content": "late"}]
@@ -178,6 +180,17 @@ def test_contents_are_those_of_whole_sessions_whatever_their_times(
         mysql_execute(mysql_url, insert, (session_id, stamp))
     with opened(mysql_url, timezone=zone) as store:
         assert_contents_however_many(store, ["a", "b", "c"], monkeypatch)
+
+
+@pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_general_ci"])
+def test_contents_come_together_but_not_those_of_lookalikes(mysql_url: str, sdk: SdkProcess, collation: str) -> None:
+    fill(mysql_url, sdk, collation=collation)
+    insert = "INSERT INTO agent_messages (session_id, message_data) VALUES ('b ', '{}')"
+    mysql_execute(mysql_url, insert)
+    with opened(mysql_url, timezone="+00:00") as store:
+        found = {name: isinstance(items, JoinedItems) for name, items in store.contents(["a", "b"])}
+        assert found == {"a": True, "b": False}
+        assert_contents_of_whole(store, ["a", "b", "c"])
 
 
 def test_times_outside_of_unix_time(mysql_url: str, sdk: SdkProcess) -> None:

@@ -17,6 +17,7 @@ from servers import postgres_connect, postgres_execute, postgres_role
 from sqlalchemy import event
 
 from sessionctl.core.address import parse_address
+from sessionctl.core.joined import JoinedItems
 from sessionctl.core.model import Cursor, Delete, Effect, Guard, Order, Outcome, Want
 from sessionctl.core.selector import Bound, Query
 from sessionctl.errors import (
@@ -231,6 +232,11 @@ def test_contents_are_those_of_whole_sessions_whatever_their_times(
         postgres_execute(url, insert, (session_id, stamp))
     with opened(url, timezone=zone) as store:
         assert_contents_however_many(store, ["a", "b", "c"], monkeypatch)
+
+
+def test_contents_come_together(url: str) -> None:
+    with opened(url, timezone="UTC") as store:
+        assert {name: type(items) for name, items in store.contents(["a", "b"])} == dict.fromkeys("ab", JoinedItems)
 
 
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:

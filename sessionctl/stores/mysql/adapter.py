@@ -55,6 +55,7 @@ from sessionctl.stores.holds_table import TABLE
 from sessionctl.stores.mysql.ends import EndsStore
 from sessionctl.stores.mysql.findings import activity_index, findings, id_keys, live_columns
 from sessionctl.stores.mysql.layout import find_table, is_mariadb, read_layout
+from sessionctl.stores.mysql.looking import LISTS
 from sessionctl.stores.mysql.measure import Measure, in_one_text
 from sessionctl.stores.mysql.preflight import preflight
 from sessionctl.stores.mysql.text import as_utf8, as_utf8mb4, converted
@@ -74,7 +75,7 @@ _READING = (
     # MariaDB does not see that a session's columns follow from its primary key.
     "SET SESSION sql_mode = REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', '')",
     "SET SESSION TRANSACTION READ ONLY",  # unless a transaction says otherwise
-    "SET SESSION group_concat_max_len = 67108864",  # lists of keys
+    LISTS,
 )
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
 _BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")

@@ -20,6 +20,8 @@ from sessionctl.stores.mysql.text import converted
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.prepared import Prepared
 
+LISTS = "SET SESSION group_concat_max_len = 67108864"
+"""How long texts of keys or rows may be."""
 _BETWEEN: Expression = literal_column("' '")
 
 

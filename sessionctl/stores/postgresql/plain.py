@@ -1,51 +1,70 @@
-"""Items as plain rows in the format in which PostgreSQL has them: nobody makes texts of times, to read them again."""
+"""The items of many sessions, put together by PostgreSQL: the driver takes longer to read a row than the server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-import psycopg
-from sqlalchemy import Connection, func, select
+from sqlalchemy import (
+    TEXT,
+    Connection,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
+from sessionctl.core.joined import NO_ITEMS, JoinedItems, joined
 from sessionctl.stores.postgresql.copy import CopyingStore
+from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.layout import Clock
 from sessionctl.stores.sql.prepared import Prepared
 from sessionctl.stores.sql.whole import ROWS
 
-_FIRST, _LAST = 1, 9999
-"""Years of which not all times are told as they stand, or can be."""
+_BREAK: Expression = literal_column("'\n'")
+_FIRST, _BEYOND = b"0002", b"9999"
+"""Between these times are told as they stand; others can be beyond Python's calendar elsewhere."""
 
 
 class PlainStore(CopyingStore):
     """A store whose items can be had so."""
 
-    def _small_items_of(self, connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]] | None:
+    def _joined_of(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[tuple[str, JoinedItems]]:
         clock = self._messages.c.created_at.info["facts"].clock
         if clock is Clock.LOCAL and not self._is_utc(connection):
-            return None
+            return
         raw: Any = connection.connection.dbapi_connection
+        values = {**self._joining.constants, "ids": self._given(ids), "most": most}
         with raw.cursor(binary=True) as cursor:
-            cursor.execute(self._in_binary.text, {**self._in_binary.constants, "ids": self._given(ids)})
-            found: list[tuple[Any, ...]] = []
-            said, stamp = None, None
-            try:
-                for owner, key, at, text in cursor.fetchall():
-                    if at != said:  # the items of a batch share their stamp
-                        said, stamp = at, None if at is None else str(at)
-                        if at is not None and not _FIRST < at.year < _LAST:
-                            return None
-                    found.append((owner, key, stamp, None, text))
-            except (psycopg.DataError, UnicodeDecodeError):  # a time beyond Python's, and what is no UTF-8
-                return None
-            return found
+            cursor.execute(self._joining.text, values)
+            rows = cursor.pgresult  # the octets themselves, of which nobody need make texts
+        for row in range(rows.ntuples):
+            session_id, keys, stamps, lines = (rows.get_value(row, column) for column in range(4))
+            items = joined(keys, stamps, lines) if stamps and lines else None
+            if keys is None:
+                yield session_id.decode(), NO_ITEMS
+            elif items is not None and items.created[0] > _FIRST and items.created[-1] < _BEYOND:
+                yield session_id.decode(), items
 
     @cached_property
-    def _in_binary(self) -> Prepared:
-        """Owner, key, stamp in UTC and text of items of the sessions given."""
-        m = self._messages.c
-        clock = m.created_at.info["facts"].clock
-        at = m.created_at if clock is Clock.LOCAL else func.timezone("UTC", m.created_at)
-        items = select(self._owner(), m.id, at, self._small_text()).where(self._is_given(m.session_id))
-        return self._prepared(items.limit(ROWS + 1))
+    def _joining(self) -> Prepared:
+        """Of each session given its id, and keys, stamps in UTC and texts as ``joined`` takes them.
+
+        By the index of each: all of them together would be sorted, with their texts.
+        """
+        s, m = self._sessions.c, self._messages.c
+        at = m.created_at if m.created_at.info["facts"].clock is Clock.LOCAL else func.timezone("UTC", m.created_at)
+        columns = m.id.label("key"), at.label("at"), self._small_text().label("text")
+        of_session = select(*columns).where(m.session_id == s.session_id).correlate(self._sessions)
+        some = of_session.limit(literal_column(str(ROWS + 1))).subquery().c
+        keys, stamps = func.string_agg(cast(some.key, TEXT), ","), func.string_agg(cast(some.at, TEXT), _BREAK)
+        is_little = (func.count() <= literal_column(str(ROWS))) & (
+            func.sum(self._octets(some.text)) <= bindparam("most")
+        )
+        together = select(keys, stamps, case((is_little, func.string_agg(some.text, _BREAK)))).lateral()
+        joined = self._sessions.join(together, true())
+        return self._prepared(select(s.session_id, *together.c).select_from(joined).where(self._is_given(s.session_id)))

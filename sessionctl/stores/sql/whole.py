@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, Select, case, func, literal, literal_column, null, select
 
+from sessionctl.core.joined import JoinedItems
 from sessionctl.core.record import PlainItem, SessionRecord, Stamps, StoredItem, WholeSession, stored_item
 from sessionctl.core.units import format_time
 from sessionctl.stores.sql.dialect import Expression
@@ -23,8 +24,8 @@ _FETCHED_BYTES = 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
 
 
-ROWS, _SMALL = 10_000, 16_384
-"""Items, and octets of a text, up to which items are fetched before it is known how large they are together."""
+ROWS, SMALL = 2000, 16_384
+"""Items, and octets of a text, up to which items are put together before it is known how large they are so."""
 
 _STAMP_AND_KEY = itemgetter(2, 1)
 """Of the columns of a whole item."""
@@ -51,10 +52,15 @@ class SqlWholeStore(SqlHoldStore):
             yield from self._whole_of(connection, ids)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
-        s = self._sessions.c
         for connection, ids in self._snapshots(session_ids):
-            there = connection.execute(select(s.session_id).where(self._is_exactly_any(s.session_id, ids))).scalars()
-            yield from self._contents_of(connection, there.all())
+            others = dict.fromkeys(ids, True)
+            if self._layout.indexed:
+                most = max(_FETCHED_BYTES // 4, 4 * _FETCHED_BYTES // len(ids))
+                for session_id, items in self._joined_of(connection, ids, most):
+                    if others.pop(session_id, False):
+                        yield session_id, items
+            for session, stored in self._whole_of(connection, list(others)) if others else ():
+                yield session.id, stored
 
     def _snapshots(self, session_ids: Sequence[str]) -> Iterator[tuple[Connection, list[str]]]:
         """These ids in portions, each with a connection that sees one instant until the next one is asked for."""
@@ -64,38 +70,14 @@ class SqlWholeStore(SqlHoldStore):
                 yield connection, ids
                 connection.rollback()
 
-    def _contents_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
-        """Of these sessions, all of which are there. Sizes are not asked for: servers read all items for them."""
-        rows = self._small_items_of(connection, ids) if ids else []
-        if rows is None:
-            for session, items in self._whole_of(connection, ids):
-                yield session.id, items
-        elif len(rows) <= ROWS:
-            found: dict[str, list[Any]] = {session_id: [] for session_id in ids}
-            for row in rows:
-                if row[0] in found:
-                    found[row[0]].append(row)
-            others = {row[0] for row in rows if row[2] is None or row[4] is None}
-            for session_id, mine in found.items():
-                is_streamed = session_id in others
-                yield session_id, self._streamed_items(connection, session_id) if is_streamed else _plain(mine)
-        elif len(ids) == 1:
-            yield ids[0], self._streamed_items(connection, ids[0])
-        else:
-            del rows
-            middle = len(ids) // 2
-            for some in ids[:middle], ids[middle:]:
-                yield from self._contents_of(connection, some)
-
     @abstractmethod
-    def _small_items_of(self, connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]] | None:
-        """Rows (owner, key, stamp, None, text) of all items of these sessions and perhaps of lookalikes.
+    def _joined_of(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[tuple[str, JoinedItems]]:
+        """Those of these sessions that are there and whose items the server has a quick way to tell.
 
-        The values of plain items; their stamps sort like the times they are. Where an item has no stamp, or is no
-        ``_small_text``, that is None. More than ``ROWS`` rows are not read on. None where there is no quick way.
+        Of ``ROWS`` items and ``most`` octets at most together, each a ``_small_text``.
         """
 
-    def _small_text(self, most: int = _SMALL) -> Expression:
+    def _small_text(self, most: int = SMALL) -> Expression:
         """The text of an item; NULL where it has more octets."""
         data = self._messages.c.message_data
         return case((self._octets(data) <= literal_column(str(most)), data))
@@ -209,11 +191,6 @@ class SqlWholeStore(SqlHoldStore):
             updated_at=format_time(self._time(row.u_at)),
         )
         return SessionRecord(id=row.id, version=version, stamps=stamps)
-
-
-def _plain(rows: list[Any]) -> list[PlainItem]:
-    rows.sort(key=_STAMP_AND_KEY)
-    return [row[1:] for row in rows]
 
 
 def _weight(sizes: Mapping[str, Any], session_id: str) -> int:
