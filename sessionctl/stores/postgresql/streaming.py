@@ -1,6 +1,6 @@
 """Rows out of PostgreSQL one by one as the server makes them, so that it works on while somebody is busy with them.
 
-A cursor of the server would do so too, but what it reads it reads in one process, and each time it is asked for more.
+A cursor of the server would do so too, but it is planned for its first rows, and is asked for more each time.
 """
 
 from __future__ import annotations
