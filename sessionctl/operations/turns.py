@@ -33,6 +33,7 @@ class Turns:
         if self._taken != number:
             self._take(self._pipes[number % len(self._pipes)][0])
             self._taken = number
+        began = os.lseek(self._file, 0, os.SEEK_CUR)
         every = iter(blocks)
         while some := list(islice(every, _AT_ONCE)):
             written = os.writev(self._file, some)
@@ -41,6 +42,10 @@ class Turns:
                 written = max(0, written - len(block))
                 while left:
                     left = left[os.write(self._file, left) :]
+        if hasattr(os, "posix_fadvise"):
+            # Linux begins to bring it to the disk then: in the end less is left to be waited for.
+            length = os.lseek(self._file, 0, os.SEEK_CUR) - began
+            os.posix_fadvise(self._file, began, length, os.POSIX_FADV_DONTNEED)
 
     def _take(self, pipe: int) -> None:
         coming = select.poll()
