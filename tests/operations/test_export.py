@@ -108,6 +108,8 @@ def test_workers_write_a_file_by_themselves_in_turn(
     with closing(SqliteCase(tmp_path / "case", "SQLiteSession")) as case:
         for number, name in enumerate(names):
             case.write(name, *[turn(number)] * (1 + 7 * (number % 3)))
+        # The newest comes first, however many sessions are read at once, which depends on what was done so far.
+        case.execute("UPDATE agent_sessions SET updated_at = datetime('now', substr(session_id, 2) || ' seconds')")
         wanted = Selector(named=tuple(names), named_given=True)
         tally, plain = exported(case, Format.JSONL, wanted=wanted)
         layout = Layout(place=tmp_path / "out.jsonl", format=Format.JSONL, compression=packing)

@@ -72,11 +72,12 @@ def items_of(cursor: sqlite3.Cursor, octets: str, plain: str, session_id: str) -
 def contents(
     connection: sqlite3.Connection, layout: SqliteLayout, ids: Sequence[str]
 ) -> Iterator[tuple[str, Iterator[PlainItem]]]:
-    """Those of these sessions that are there, as they lie in the file, each with its items."""
+    """Those of these sessions that are there, in the order of ``ids``, each with its items."""
     sql, (inside, params) = plain_sql(layout), among(ids)
-    there = f"SELECT session_id FROM {quoted(layout.sessions)} WHERE session_id IN ({inside}) ORDER BY rowid"
+    asked = f"SELECT session_id FROM {quoted(layout.sessions)} WHERE session_id IN ({inside})"
+    there = {session_id for (session_id,) in connection.execute(asked, params).fetchall()}
     cursor = connection.cursor()
-    for (session_id,) in connection.execute(there, params).fetchall():
+    for session_id in filter(there.__contains__, dict.fromkeys(ids)):
         yield session_id, _plain_items(cursor, sql, {"session": bound(session_id)})
     with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
         cursor.close()
