@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 
 _LOOK_UP_MS = 500
@@ -45,7 +46,8 @@ class Turns:
         if hasattr(os, "posix_fadvise"):
             # Linux begins to bring it to the disk then: in the end less is left to be waited for.
             length = os.lseek(self._file, 0, os.SEEK_CUR) - began
-            os.posix_fadvise(self._file, began, length, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # it is advice, of which not every file system knows
+                os.posix_fadvise(self._file, began, length, os.POSIX_FADV_DONTNEED)
 
     def _take(self, pipe: int) -> None:
         coming = select.poll()

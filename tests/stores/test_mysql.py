@@ -182,6 +182,15 @@ def test_contents_are_those_of_whole_sessions_whatever_their_times(
         assert_contents_however_many(store, ["a", "b", "c"], monkeypatch)
 
 
+def test_contents_beside_a_large_text_are_told_apart(url: str) -> None:
+    """What is too large to come together is missing there, and a line break elsewhere must not make up for it."""
+    insert = "INSERT INTO agent_messages (session_id, message_data) VALUES ('a', %s)"
+    for text in ('{"role": "user",\n"content": 1}', json.dumps({"role": "user", "content": "x" * 20_000})):
+        mysql_execute(url, insert, (text,))
+    with opened(url, timezone="+00:00") as store:
+        assert_contents_of_whole(store, ["a", "b", "c"])
+
+
 @pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_general_ci"])
 def test_contents_come_together_but_not_those_of_lookalikes(mysql_url: str, sdk: SdkProcess, collation: str) -> None:
     fill(mysql_url, sdk, collation=collation)

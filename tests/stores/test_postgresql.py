@@ -31,6 +31,7 @@ from sessionctl.errors import (
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 from sessionctl.stores.postgresql import adapter as postgresql
+from sessionctl.testing.returning import assert_contents_of_whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 LATE = [{"role": "user", "content": "late"}]
@@ -237,6 +238,15 @@ def test_contents_are_those_of_whole_sessions_whatever_their_times(
 def test_contents_come_together(url: str) -> None:
     with opened(url, timezone="UTC") as store:
         assert {name: type(items) for name, items in store.contents(["a", "b"])} == dict.fromkeys("ab", JoinedItems)
+
+
+def test_contents_beside_a_large_text_are_told_apart(url: str) -> None:
+    """What is too large to come together is missing there, and a line break elsewhere must not make up for it."""
+    insert = "INSERT INTO agent_messages (session_id, message_data) VALUES ('a', %s)"
+    for text in ('{"role": "user",\n"content": 1}', json.dumps({"role": "user", "content": "x" * 20_000})):
+        postgres_execute(url, insert, (text,))
+    with opened(url, timezone="UTC") as store:
+        assert_contents_of_whole(store, ["a", "b", "c"])
 
 
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:

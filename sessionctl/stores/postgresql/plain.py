@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     TEXT,
     Connection,
+    and_,
     bindparam,
     case,
     cast,
@@ -62,8 +63,10 @@ class PlainStore(CopyingStore):
         of_session = select(*columns).where(m.session_id == s.session_id).correlate(self._sessions)
         some = of_session.limit(literal_column(str(ROWS + 1))).subquery().c
         keys, stamps = func.string_agg(cast(some.key, TEXT), ","), func.string_agg(cast(some.at, TEXT), _BREAK)
-        is_little = (func.count() <= literal_column(str(ROWS))) & (
-            func.sum(self._octets(some.text)) <= bindparam("most")
+        is_little = and_(
+            func.count() <= literal_column(str(ROWS)),
+            func.count(some.text) == func.count(),  # else one is left out, and a break in another may hide that
+            func.sum(self._octets(some.text)) <= bindparam("most"),
         )
         together = select(keys, stamps, case((is_little, func.string_agg(some.text, _BREAK)))).lateral()
         joined = self._sessions.join(together, true())
