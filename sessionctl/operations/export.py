@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,7 +114,7 @@ def export(
 
     ``redactor`` must be of this export alone: its counts become the tally's. ``several``: sessions of other
     stores go onto the same shelf. ``workers`` do a ``Rendering`` of the shelf's format with the same redactor; more
-    than a few sessions are left to them. ``observe`` is told after every session.
+    than a few sessions are left to them. ``observe`` is told every few sessions.
     """
     tally = Tally(store=str(store.address), redacted=redactor.found if redactor else Counter())
     job = _Job(store, shelf, tally, redactor, record.run, several=several)
@@ -144,7 +144,7 @@ class _Job:
         self._origin = header_of(store, run) if shelf.layout.format is Format.ARCHIVE else None
 
     def sessions(self, selector: Selector, workers: Workers[Portion, Batch] | None) -> Iterator[None]:
-        """Bring them all; once for each. At the end the missing ones are counted."""
+        """Bring them all, and stop at times on the way. At the end the missing ones are counted."""
         by_day, by_activity = self._shelf.layout.split is Split.DAY, self._shelf.layout.format.is_paged
         refs = select(self._store, selector, now=self._store.now(), order=Order.ACTIVITY)
         # A chunk comes in any order, and the index of pages shall be in that of activity.
@@ -152,9 +152,10 @@ class _Job:
         absent = set(selector.named)
         few = list(islice(chunks, 2))
         bring = self._here if workers is None or len(few) < 2 else partial(self._there, workers)
-        for session_id in bring(chain(few, chunks)):
-            absent.discard(session_id)
-            self._tally.telling_ids += self._redactor is not None and self._redactor.touches(session_id)
+        for ids in bring(chain(few, chunks)):
+            absent.difference_update(ids)
+            if self._redactor is not None:
+                self._tally.telling_ids += sum(map(self._redactor.touches, ids))
             yield
         self._tally.missing = _missing(self._store, frozenset(absent))
 
@@ -164,15 +165,15 @@ class _Job:
         fitting = _CHUNK_BYTES * done.sessions // max(1, done.bytes) if done.sessions else _CHUNK // 2
         return max(1, min(_CHUNK, fitting))
 
-    def _here(self, chunks: Iterable[_Chunk]) -> Iterator[str]:
+    def _here(self, chunks: Iterable[_Chunk]) -> Iterator[Sequence[str]]:
         kind = self._shelf.layout.format.kind()
         for day, ids in chunks:
             more: dict[str, Any] = {"several": self._several, "origin": self._origin}
             for exported in sessions_for(kind, self._store, ids, self._redactor, **more):
                 self._tally.exported += self._shelf.add(exported, day=day)
-                yield exported.session.id
+                yield [exported.session.id]
 
-    def _there(self, workers: Workers[Portion, Batch], chunks: Iterable[_Chunk]) -> Iterator[str]:
+    def _there(self, workers: Workers[Portion, Batch], chunks: Iterable[_Chunk]) -> Iterator[Sequence[str]]:
         numbered = enumerate(chunks)
         portions = (Portion(self._store.address, ids, self._several, day, number) for number, (day, ids) in numbered)
         for portion, batches in workers.each(portions):
@@ -185,7 +186,7 @@ class _Job:
                     self._shelf.take(Piece(batch.data))
                 else:
                     self._part_by_part(batch, portion.day)
-                yield from (session_id for session_id, _, _, items, _ in batch.parts if items >= 0)
+                yield [session_id for session_id, _, _, items, _ in batch.parts if items >= 0]
 
     def _part_by_part(self, batch: Batch, day: str) -> None:
         for session_id, begins, piece in batch.pieces():

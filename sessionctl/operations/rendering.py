@@ -53,6 +53,12 @@ class Batch(NamedTuple):
     redacted: Mapping[str, int]
     is_packed: bool = False
 
+    def with_more(self, more: Batch) -> Batch:
+        """What came behind it is told with it; their data is elsewhere."""
+        found = Counter(self.redacted)
+        found.update(more.redacted)
+        return Batch([*self.parts, *more.parts], b"", found, more.is_packed)
+
     def totals(self) -> Totals:
         """Of the sessions that end here."""
         ended = [(items, size) for *_, items, size in self.parts if items >= 0]
@@ -141,18 +147,19 @@ class Rendering:
 
 
 def _written(made: Iterable[_Made], turns: Turns, number: int) -> Iterator[Batch]:
-    """Write the octets when it is their turn, and give the batches without them."""
-    waiting: list[bytes | memoryview] = []
-    size = 0
-    for batch, blocks in made:
+    """Write the octets when it is their turn, and tell in as few batches of it: each is work for the parent."""
+    batch, waiting, size = Batch([], b"", {}), list[bytes | memoryview](), 0
+    for more, blocks in made:
+        batch = batch.with_more(more)
         waiting += blocks
         size += sum(map(len, blocks))
-        yield batch
         if size >= _WAITING:
             turns.write(number, waiting)
-            waiting, size = [], 0
+            yield batch
+            batch, waiting, size = Batch([], b"", {}, more.is_packed), [], 0
     turns.write(number, waiting)
     turns.pass_on(number)
+    yield batch
 
 
 def sessions_for(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+from psycopg.rows import tuple_row
+from psycopg.types.string import ByteaBinaryLoader
 from sqlalchemy import (
     TEXT,
     Connection,
@@ -34,22 +37,26 @@ _FIRST, _BEYOND = b"0002", b"9999"
 class PlainStore(CopyingStore):
     """A store whose items can be had so."""
 
+    _joins_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
+    """It is one statement, which sees one instant anyway: a transaction around it takes three round trips more."""
+
     def _joined_of(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[tuple[str, JoinedItems]]:
         clock = self._messages.c.created_at.info["facts"].clock
         if clock is Clock.LOCAL and not self._is_utc(connection):
             return
         raw: Any = connection.connection.dbapi_connection
         values = {**self._joining.constants, "ids": self._given(ids), "most": most}
-        with raw.cursor(binary=True) as cursor:
-            cursor.execute(self._joining.text, values)
-            rows = cursor.pgresult  # the octets themselves, of which nobody need make texts
-        for row in range(rows.ntuples):
-            session_id, keys, stamps, lines = (rows.get_value(row, column) for column in range(4))
-            items = joined(keys, stamps, lines) if stamps and lines else None
-            if keys is None:
-                yield session_id.decode(), NO_ITEMS
-            elif items is not None and items.created[0] > _FIRST and items.created[-1] < _BEYOND:
-                yield session_id.decode(), items
+        cursor = raw.cursor(row_factory=tuple_row)
+        for name in ("text", "varchar"):
+            cursor.adapters.register_loader(name, ByteaBinaryLoader)  # octets: nobody need make texts of them
+        # One by one: the server works on, and what is still in the processor's cache is looked at.
+        with closing(cursor.stream(self._joining.text, values, binary=True)) as rows:
+            for session_id, keys, stamps, lines in rows:
+                items = joined(keys, stamps, lines) if stamps and lines else None
+                if keys is None:
+                    yield session_id.decode(), NO_ITEMS
+                elif items is not None and items.created[0] > _FIRST and items.created[-1] < _BEYOND:
+                    yield session_id.decode(), items
 
     @cached_property
     def _joining(self) -> Prepared:

@@ -36,6 +36,8 @@ class SqlWholeStore(SqlHoldStore):
 
     _snapshots_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "REPEATABLE READ"}
     """SQLAlchemy's execution options of a transaction that sees one instant."""
+    _joins_with: ClassVar[Mapping[str, Any]] = {}
+    """What differs from these for ``_joined_of``."""
 
     @abstractmethod
     def _is_exactly_any(self, column: Any, ids: Sequence[str]) -> Any:
@@ -52,21 +54,24 @@ class SqlWholeStore(SqlHoldStore):
             yield from self._whole_of(connection, ids)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
-        for connection, ids in self._snapshots(session_ids):
+        for connection, ids in self._snapshots(session_ids, **self._joins_with):
             others = dict.fromkeys(ids, True)
             if self._layout.indexed:
                 most = max(_FETCHED_BYTES // 4, 4 * _FETCHED_BYTES // len(ids))
                 for session_id, items in self._joined_of(connection, ids, most):
                     if others.pop(session_id, False):
                         yield session_id, items
-            for session, stored in self._whole_of(connection, list(others)) if others else ():
+            for session, stored in self.whole(list(others)) if others else ():
                 yield session.id, stored
 
-    def _snapshots(self, session_ids: Sequence[str]) -> Iterator[tuple[Connection, list[str]]]:
-        """These ids in portions, each with a connection that sees one instant until the next one is asked for."""
+    def _snapshots(self, session_ids: Sequence[str], **options: Any) -> Iterator[tuple[Connection, list[str]]]:
+        """These ids in portions, each with a connection that sees one instant until the next one is asked for.
+
+        ``options`` say otherwise.
+        """
         for ids in chunked(filter(self._is_storable, session_ids), _TOGETHER):
             with self._translated(), self._engine.connect() as connection:
-                connection.execution_options(**self._snapshots_with)
+                connection.execution_options(**{**self._snapshots_with, **options})
                 yield connection, ids
                 connection.rollback()
 
