@@ -364,7 +364,7 @@ class Put:
     """
 
     session: SessionRecord
-    items: tuple[StoredItem, ...]
+    items: Sequence[StoredItem]
     onto: Onto = Onto.ABSENT
     exact: bool = False
 

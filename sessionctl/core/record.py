@@ -7,11 +7,11 @@ is what makes a session that was taken out and put back into the same store equa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from sessionctl.core.units import format_time
 
@@ -112,9 +112,37 @@ class WholeSession(NamedTuple):
     items: Iterable[StoredItem]
 
 
+@dataclass(frozen=True, slots=True)
+class ItemColumns(Sequence[StoredItem]):
+    """Items by their values: for those who pass on many of them, to whom an object for each would cost too much."""
+
+    keys: Sequence[int | str | None] = ()
+    stored: Sequence[str | None] = ()
+    at: Sequence[str | None] = ()
+    texts: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[StoredItem]:
+        return map(stored_item, zip(self.keys, self.stored, self.at, self.texts, strict=True))
+
+    @overload
+    def __getitem__(self, index: int) -> StoredItem: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[StoredItem]: ...
+    def __getitem__(self, index: int | slice) -> StoredItem | Sequence[StoredItem]:
+        return tuple(self)[index]
+
+
+def columns(items: Iterable[PlainItem]) -> ItemColumns:
+    """``items`` by their values."""
+    return items if isinstance(items, ItemColumns) else ItemColumns(*zip(*items, strict=True))
+
+
 def octets_of(items: Iterable[StoredItem]) -> int:
     """Octets of the stored texts of all ``items``."""
-    texts = [item.text for item in items]
+    texts = items.texts if isinstance(items, ItemColumns) else [item.text for item in items]
     if all(map(str.isascii, texts)):
         return sum(map(len, texts))
     return sum(map(octets, texts))

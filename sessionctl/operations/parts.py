@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sessionctl.core.payload import read_item
@@ -13,7 +13,7 @@ from sessionctl.operations.put_back import Case, Placing, Whole
 _STRUCTURE = "message_structure"
 
 
-def place_part(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole | None) -> Placing:
+def place_part(session: SessionRecord, items: Sequence[StoredItem], there: Whole | None) -> Placing:
     """The case of an archived part, with those of its items that would be put back.
 
     It was taken in one step, and so it comes back in one: where any of it is there still, it was not taken, or

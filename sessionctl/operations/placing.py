@@ -37,7 +37,7 @@ def cases(store: Store, some: Sequence[Whole], segment: Segment) -> list[Placing
     ]
 
 
-def _placing(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole | None) -> Placing:
+def _placing(session: SessionRecord, items: Sequence[StoredItem], there: Whole | None) -> Placing:
     if session.part is not None:
         return place_part(session, items, there)
     if session.elsewhere is not None:  # keys and times tell
@@ -45,11 +45,11 @@ def _placing(session: SessionRecord, items: tuple[StoredItem, ...], there: Whole
     return Placing(session, items, _case(items, there[1] if there else None))
 
 
-def _case(archived: tuple[StoredItem, ...], there: tuple[StoredItem, ...] | None) -> Case:
+def _case(archived: Sequence[StoredItem], there: Sequence[StoredItem] | None) -> Case:
     if there is None:
         return Case.BACK
     # Only appended to: it was never away, or was put back, be it under other keys, and went on since.
-    if there == archived or (archived and _told(there[: len(archived)]) == _told(archived)):
+    if tuple(there) == tuple(archived) or (archived and _told(there[: len(archived)]) == _told(archived)):
         return Case.ALREADY
     keys = [item.key for item in archived]
     newest = max((key for key in keys if isinstance(key, int)), default=0)

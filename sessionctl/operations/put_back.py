@@ -33,7 +33,7 @@ _NAMED_REFUSED = 100
 _ATTEMPTS = 3
 """Looks at a session whose application changes it between the look and the writing."""
 
-Whole = tuple[SessionRecord, tuple[StoredItem, ...]]
+Whole = tuple[SessionRecord, Sequence[StoredItem]]
 
 
 class Case(StrEnum):
@@ -66,7 +66,7 @@ class Placing:
     """
 
     session: SessionRecord
-    items: tuple[StoredItem, ...]
+    items: Sequence[StoredItem]
     case: Case
     exact: bool = True
     left_out: int = 0

@@ -246,7 +246,7 @@ class _Look:
     def _named(self, session: SessionRecord) -> SessionRecord:
         return session if self.rename is None else replace(session, id=self.rename)
 
-    def _placing(self, session: SessionRecord, items: tuple[StoredItem, ...], there: list[str] | None) -> Placing:
+    def _placing(self, session: SessionRecord, items: Sequence[StoredItem], there: list[str] | None) -> Placing:
         fitting = items if self.exact or self.structured else on_main_branch(session, items)
         case = Case.BACK if there is None else self._case(_texts(fitting), there)
         return Placing(session, fitting, case, exact=self.exact, left_out=len(items) - len(fitting))
@@ -270,7 +270,7 @@ def _texts(items: Iterable[StoredItem]) -> list[str]:
     return [item.text for item in items]
 
 
-def on_main_branch(session: SessionRecord, items: tuple[StoredItem, ...]) -> tuple[StoredItem, ...]:
+def on_main_branch(session: SessionRecord, items: Sequence[StoredItem]) -> Sequence[StoredItem]:
     """What is left of a session with branches where there are none: the main one, in its order."""
     rows = session.extras.get(_STRUCTURE)
     if not rows:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionctl.core.record import instant, is_usual, rfc3339
+from sessionctl.core.record import StoredItem, columns, instant, is_usual, octets_of, rfc3339
 from sessionctl.core.units import format_time
 
 
@@ -50,3 +50,14 @@ def test_what_is_usual_is_a_time(text: str) -> None:
 @given(st.text("0123456789-: .TW+Z", min_size=19, max_size=19))
 def test_whatever_is_a_time_is_written_like_one(text: str) -> None:
     assert rfc3339(text, None) == format_time(instant(text, None))
+
+
+def test_items_by_their_values_are_the_same_items() -> None:
+    items = (StoredItem(1, "2026-01-01 10:00:00", None, "one"), StoredItem("b", None, "2026-01-01T10:00:00Z", "zwölf"))
+    by_value = columns(items)
+    assert columns(by_value) is by_value
+    assert (len(by_value), tuple(by_value), list(by_value.texts)) == (2, items, ["one", "zwölf"])
+    assert (by_value[0], by_value[-1], by_value[1:]) == (items[0], items[1], items[1:])
+    assert octets_of(by_value) == octets_of(items) == 9
+    assert not columns(())
+    assert octets_of(columns(())) == 0

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from sessionctl.core.patience import Trouble
 from sessionctl.core.plan import Totals
-from sessionctl.core.record import PlainItem, SessionRecord, StoredItem, instant, octets_of, plain_items, stored_item
+from sessionctl.core.record import ItemColumns, SessionRecord, StoredItem, columns, instant, octets_of, plain_items
 from sessionctl.core.serialising import all_styled, style_of
 from sessionctl.operations.migration.record import Entry, MigrationRecord
 from sessionctl.operations.migration.routes import Route
@@ -86,11 +86,9 @@ class Copier:
         items = size = 0
         for session, stored in self._source.whole(ids):
             # Of stamps the instant is asked for alone; where there are branches, keys are as well.
-            kept: Sequence[PlainItem] = self._visible(session, stored) if session.extras else tuple(plain_items(stored))
-            texts = all_styled([item[3] for item in kept], self._style)
-            keys, stamps, instants, _ = zip(*kept, strict=True) if kept else ((),) * 4
-            made = map(stored_item, zip(keys, stamps, instants, texts, strict=True))
-            some.append((self._named(session), tuple(made)))
+            kept = columns(self._visible(session, stored) if session.extras else plain_items(stored))
+            texts = all_styled(kept.texts, self._style)
+            some.append((self._named(session), ItemColumns(kept.keys, kept.stored, kept.at, texts)))
             items += len(texts)
             size += sum(map(len, texts))
             if len(some) == SESSIONS or items >= ITEMS or size >= BYTES:
@@ -103,7 +101,7 @@ class Copier:
         """Under its id in the target."""
         return replace(session, id=self._route.id_there(session.id)) if self._route.prefix else session
 
-    def _visible(self, session: SessionRecord, items: Iterable[StoredItem]) -> tuple[StoredItem, ...]:
+    def _visible(self, session: SessionRecord, items: Iterable[StoredItem]) -> Sequence[StoredItem]:
         """All of it where both stores know branches, else the main one."""
         return tuple(items) if self._is_branched else on_main_branch(session, tuple(items))
 

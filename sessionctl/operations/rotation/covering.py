@@ -126,7 +126,7 @@ class _Moving(NamedTuple):
 
     session: SessionRecord
     items: tuple[StoredItem, ...]
-    shown: tuple[StoredItem, ...]
+    shown: Sequence[StoredItem]
 
 
 @dataclass(slots=True)

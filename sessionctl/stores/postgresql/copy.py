@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.model import Put
-from sessionctl.core.record import WholeSession
+from sessionctl.core.record import ItemColumns, WholeSession, columns
 from sessionctl.stores.holds_table import COLUMNS
 from sessionctl.stores.sql.apply import SqlStore
 from sessionctl.stores.sql.dialect import Expression
@@ -183,28 +183,29 @@ def _rows(puts: Iterable[Put], fields: Mapping[str | None, bytes], key_octets: i
     ``fields`` raises.
     """
     for put in puts:
-        texts = [item.text.encode() for item in put.items]
+        items = columns(put.items)
+        texts = list(map(str.encode, items.texts))
         head = (b"\0\3" if key_octets is None else b"") + field(put.session_id)
-        stamps = _stamps_of(put, fields)
+        stamps = _stamps_of(put, items, fields)
         heads = [head + stamp + _LENGTH(len(text)) for stamp, text in zip(stamps, texts, strict=True)]
         if key_octets is not None:
-            heads = [_key(item.key, key_octets) + each for item, each in zip(put.items, heads, strict=True)]
+            heads = [_key(key, key_octets) + each for key, each in zip(items.keys, heads, strict=True)]
         parts = [b""] * (2 * len(texts))  # texts are long: each is copied once
         parts[::2], parts[1::2] = heads, texts
         yield b"".join(parts)
 
 
-def _stamps_of(put: Put, fields: Mapping[str | None, bytes]) -> list[bytes]:
+def _stamps_of(put: Put, items: ItemColumns, fields: Mapping[str | None, bytes]) -> list[bytes]:
     """The fields of ``item_stamps``, those that ``fields`` would read by itself in a third of the time."""
-    if isinstance(fields, _Fields) and not put.exact and (usual := _usual_stamps(put)) is not None:
+    if isinstance(fields, _Fields) and not put.exact and (usual := _usual_stamps(items)) is not None:
         return usual
     return [fields[stamp] for stamp in item_stamps(put)]
 
 
-def _usual_stamps(put: Put) -> list[bytes] | None:
+def _usual_stamps(items: ItemColumns) -> list[bytes] | None:
     """The same where all are whole seconds, and none comes before the one ahead of it; else None."""
-    told = [stored for _, stored, at, _ in put.items if at is None and stored is not None]
-    if len(told) < len(put.items) or told != sorted(told):
+    told = [stored for stored in items.stored if stored is not None]
+    if items.at.count(None) < len(items) or len(told) < len(items) or told != sorted(told):
         return None
     try:
         return [_STAMP(8, _hour(stored[:_HOUR]) + _WITHIN_AN_HOUR[stored[_HOUR:]]) for stored in told]

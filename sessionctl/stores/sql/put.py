@@ -153,8 +153,7 @@ class SqlPutStore(SqlWholeStore):
 
     def _put_items(self, connection: Connection, puts: Sequence[Put], *, exact: bool) -> bool:
         """False where the server did not keep all of the texts."""
-        keys = [item.key for put in puts for item in put.items]
-        if not keys:
+        if not any(put.items for put in puts):
             return True
         self._insert_items(connection, puts, exact=exact)
         if self.only_filler or self._keeps_texts(connection):
@@ -164,6 +163,7 @@ class SqlPutStore(SqlWholeStore):
         stored = select(func.sum(self._octets(m.message_data))).where(mine)
         # Where there are others of the session, they are found by their keys.
         are_beside = exact and len(puts) == 1
+        keys = [item.key for item in puts[0].items] if are_beside else []
         found = [stored.where(m.id.in_(some)) for some in chunked(keys, _KEYS)] if are_beside else [stored]
         kept = sum(int(connection.execute(statement).scalar_one() or 0) for statement in found)
         # One that is not strict cuts texts to what the column holds, and says nothing.
