@@ -6,15 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sessionctl.core.model import Order, Room
+from sessionctl.core.model import Room
 from sessionctl.core.payload import read_item
-from sessionctl.core.selector import Query
 from sessionctl.operations.migration.routes import Route
-from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 from sessionctl.stores.schema import LONGEST_IDS
-
-_TOGETHER = 1000
 
 
 class Destination(Protocol):
@@ -59,32 +55,26 @@ class Misfit:
     why: str
 
 
-def misfits(ways: Sequence[Route], target: Destination) -> Iterator[Misfit]:
-    """The sessions of the sources that ``target`` cannot hold, or would take for others of them; one pass each.
+class Fitting:
+    """Finds the sessions of the sources that ``target`` cannot hold, or would take for others of them.
 
     A session that would get another id, and is encrypted by its id, is one of them too.
     """
-    room = target.room()
-    seen: dict[int, str] = {}
-    for route in ways:
-        with open_store(route.source) as source:
-            for ids in _ids(source):
-                yield from _ids_that_do_not_fit(route, ids, target, room, seen)
-                if route.prefix:
-                    yield from _bound_to_their_ids(source, ids)
-            if room != Room(longest_id=room.longest_id):
-                yield from (Misfit(session_id, why) for session_id, why in source.outsized(room))
 
+    def __init__(self, target: Destination) -> None:
+        self._target, self._room = target, target.room()
+        self._seen: dict[int, str] = {}
 
-def _ids(source: Store) -> Iterator[list[str]]:
-    some: list[str] = []
-    for ref in source.sessions(Query(), order=Order.PHYSICAL):
-        some.append(ref.id)
-        if len(some) == _TOGETHER:
-            yield some
-            some = []
-    if some:
-        yield some
+    def by_ids(self, route: Route, source: Store, ids: Sequence[str]) -> Iterator[Misfit]:
+        """Those among these sessions of which their ids tell it."""
+        yield from _ids_that_do_not_fit(route, ids, self._target, self._room, self._seen)
+        if route.prefix:
+            yield from _bound_to_their_ids(source, ids)
+
+    def by_items(self, source: Store) -> Iterator[Misfit]:
+        """Those of which their items tell it; a pass of its own, where it is needed."""
+        if self._room != Room(longest_id=self._room.longest_id):
+            yield from (Misfit(session_id, why) for session_id, why in source.outsized(self._room))
 
 
 def _ids_that_do_not_fit(

@@ -10,13 +10,13 @@ from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.errors import StoreNotUnderstood
-from sessionctl.operations.migration.fitting import Misfit, Unmade, misfits
+from sessionctl.operations.migration.fitting import Fitting, Misfit, Unmade
 from sessionctl.operations.migration.record import MigrationRecord
 from sessionctl.operations.migration.routes import Route
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
-_TOGETHER = 5000
+_TOGETHER = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def usable(ways: Sequence[Route]) -> tuple[list[Route], int]:
 
 def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -> Outlook:
     """``target`` is None where its tables are still to be made."""
-    outlook = Outlook(makes_tables=target is None)
+    outlook, fitting = Outlook(makes_tables=target is None), Fitting(target or Unmade(ways[0].target.scheme))
     ids_there = {hash(ref.id) for ref in target.sessions(Query(), order=Order.PHYSICAL)} if target else set()
     for route in ways:
         with open_store(route.source) as source:
@@ -72,7 +72,8 @@ def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -
             outlook.holds += sum(hold.lasts(now) for hold in source.holds())
             for refs in _portions(source, Want.COUNT if record.is_empty else Want.VERSION):
                 _count(outlook, route, refs, record, ids_there)
-    outlook.misfits = list(misfits(ways, target or Unmade(ways[0].target.scheme)))
+                outlook.misfits += fitting.by_ids(route, source, [ref.id for ref in refs])
+            outlook.misfits += fitting.by_items(source)
     return outlook
 
 
