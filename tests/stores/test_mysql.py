@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -189,6 +190,18 @@ def test_contents_beside_a_large_text_are_told_apart(url: str) -> None:
         mysql_execute(url, insert, (text,))
     with opened(url, timezone="+00:00") as store:
         assert_contents_of_whole(store, ["a", "b", "c"])
+
+
+def test_contents_come_in_the_order_asked_for(url: str) -> None:
+    """Those that do not come together with others too."""
+    large = json.dumps({"role": "user", "content": "x" * 20_000})
+    mysql_execute(url, "INSERT INTO agent_messages (session_id, message_data) VALUES ('a', %s)", (large,))
+    with opened(url, timezone="+00:00") as store:
+        for asked in permutations(["a", "b", "c", "gone"]):
+            for found in (store.contents(asked), store.whole(asked)):
+                assert [str(getattr(head, "id", head)) for head, _ in found] == [
+                    name for name in asked if name != "gone"
+                ]
 
 
 @pytest.mark.parametrize("collation", ["utf8mb4_bin", "utf8mb4_general_ci"])

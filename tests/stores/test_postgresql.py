@@ -8,6 +8,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -247,6 +248,18 @@ def test_contents_beside_a_large_text_are_told_apart(url: str) -> None:
         postgres_execute(url, insert, (text,))
     with opened(url, timezone="UTC") as store:
         assert_contents_of_whole(store, ["a", "b", "c"])
+
+
+def test_contents_come_in_the_order_asked_for(url: str) -> None:
+    """Those that do not come together with others too."""
+    large = json.dumps({"role": "user", "content": "x" * 20_000})
+    postgres_execute(url, "INSERT INTO agent_messages (session_id, message_data) VALUES ('a', %s)", (large,))
+    with opened(url, timezone="UTC") as store:
+        for asked in permutations(["a", "b", "c", "gone"]):
+            for found in (store.contents(asked), store.whole(asked)):
+                assert [str(getattr(head, "id", head)) for head, _ in found] == [
+                    name for name in asked if name != "gone"
+                ]
 
 
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:

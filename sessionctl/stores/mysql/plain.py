@@ -36,6 +36,8 @@ class PlainStore(LookingStore):
         finally:
             connection.execute(text(LISTS))
         there = {*ids}.intersection(self._existing.run(connection, ids=self._given(ids)).scalars())
+        places = {session_id.encode(): place for place, session_id in enumerate(ids)}
+        rows = sorted((row for row in rows if row[0] in places), key=lambda row: places[row[0]])
         for name, is_one, octets, keys, stamps, lines in rows:
             # Where they are not cut off, what is shorter is not either.
             is_whole = is_one and lines is not None and len(lines) == octets + keys.count(b",")

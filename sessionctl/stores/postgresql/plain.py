@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 from psycopg.rows import tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 from sqlalchemy import (
+    ARRAY,
     TEXT,
     Connection,
+    String,
     and_,
     bindparam,
     case,
@@ -53,6 +55,8 @@ class PlainStore(CopyingStore):
         with closing(cursor.stream(self._joining.text, values, binary=True)) as rows:
             for session_id, keys, stamps, lines in rows:
                 items = joined(keys, stamps, lines) if stamps and lines else None
+                if session_id is None:  # it is gone
+                    continue
                 if keys is None:
                     yield session_id.decode(), NO_ITEMS
                 elif items is not None and items.created[0] > _FIRST and items.created[-1] < _BEYOND:
@@ -60,14 +64,18 @@ class PlainStore(CopyingStore):
 
     @cached_property
     def _joining(self) -> Prepared:
-        """Of each session given its id, and keys, stamps in UTC and texts as ``joined`` takes them.
+        """Of each id given that of its session, and keys, stamps in UTC and texts as ``joined`` takes them.
 
-        By the index of each: all of them together would be sorted, with their texts.
+        By the index of each: all of them together would be sorted, with their texts. The ids come in their order, so
+        that the server need not sort them for it.
         """
         s, m = self._sessions.c, self._messages.c
+        asked = func.unnest(bindparam("ids", type_=ARRAY(String))).table_valued("name", with_ordinality="place")
+        given = asked.render_derived(name="given")
+        name = select(s.session_id).where(s.session_id == given.c.name).limit(1).scalar_subquery()
         at = m.created_at if m.created_at.info["facts"].clock is Clock.LOCAL else func.timezone("UTC", m.created_at)
         columns = m.id.label("key"), at.label("at"), self._small_text().label("text")
-        of_session = select(*columns).where(m.session_id == s.session_id).correlate(self._sessions)
+        of_session = select(*columns).where(m.session_id == given.c.name).correlate(given)
         some = of_session.limit(literal_column(str(ROWS + 1))).subquery().c
         keys, stamps = func.string_agg(cast(some.key, TEXT), ","), func.string_agg(cast(some.at, TEXT), _BREAK)
         is_little = and_(
@@ -76,5 +84,5 @@ class PlainStore(CopyingStore):
             func.sum(self._octets(some.text)) <= bindparam("most"),
         )
         together = select(keys, stamps, case((is_little, func.string_agg(some.text, _BREAK)))).lateral()
-        joined = self._sessions.join(together, true())
-        return self._prepared(select(s.session_id, *together.c).select_from(joined).where(self._is_given(s.session_id)))
+        joined = given.join(together, true())
+        return self._prepared(select(name, *together.c).select_from(joined).order_by(given.c.place))

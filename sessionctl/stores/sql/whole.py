@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
@@ -54,15 +55,33 @@ class SqlWholeStore(SqlHoldStore):
             yield from self._whole_of(connection, ids)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
-        for connection, ids in self._snapshots(session_ids, **self._joins_with):
-            others = dict.fromkeys(ids, True)
-            if self._layout.indexed:
-                most = max(_FETCHED_BYTES // 4, 4 * _FETCHED_BYTES // len(ids))
-                for session_id, items in self._joined_of(connection, ids, most):
-                    if others.pop(session_id, False):
-                        yield session_id, items
-            for session, stored in self.whole(list(others)) if others else ():
-                yield session.id, stored
+        for ids in chunked(dict.fromkeys(session_ids), _TOGETHER):
+            left, held = deque(filter(self._is_storable, ids)), dict[str, JoinedItems]()
+            for session_id, items in self._joined(list(left)) if self._layout.indexed else ():
+                if left and left[0] == session_id:
+                    left.popleft()
+                    yield session_id, items
+                else:
+                    held[session_id] = items
+            yield from self._others(left, held)
+
+    def _joined(self, ids: Sequence[str]) -> Iterator[tuple[str, JoinedItems]]:
+        most = max(_FETCHED_BYTES // 4, 4 * _FETCHED_BYTES // max(1, len(ids)))
+        for connection, some in self._snapshots(ids, **self._joins_with):
+            yield from self._joined_of(connection, some, most)
+
+    def _others(
+        self, ids: Iterable[str], known: Mapping[str, JoinedItems]
+    ) -> Iterator[tuple[str, Iterable[PlainItem]]]:
+        """What is known of these sessions, and between it the rest of them as ``whole``."""
+        rest = self.whole([session_id for session_id in ids if session_id not in known])
+        coming = next(rest, None)
+        for session_id in ids:
+            if session_id in known:
+                yield session_id, known[session_id]
+            elif coming is not None and coming.session.id == session_id:
+                yield session_id, coming.items
+                coming = next(rest, None)
 
     def _snapshots(self, session_ids: Sequence[str], **options: Any) -> Iterator[tuple[Connection, list[str]]]:
         """These ids in portions, each with a connection that sees one instant until the next one is asked for.
@@ -77,7 +96,7 @@ class SqlWholeStore(SqlHoldStore):
 
     @abstractmethod
     def _joined_of(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[tuple[str, JoinedItems]]:
-        """Those of these sessions that are there and whose items the server has a quick way to tell.
+        """Those of these sessions that are there and whose items the server has a quick way to tell, in their order.
 
         Of ``ROWS`` items and ``most`` octets at most together, each a ``_small_text``.
         """
@@ -89,7 +108,8 @@ class SqlWholeStore(SqlHoldStore):
 
     def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
         mine = self._is_exactly_any(self._sessions.c.session_id, ids)
-        found = connection.execute(self._records.where(mine)).all()
+        places = {session_id: place for place, session_id in enumerate(ids)}
+        found = sorted(connection.execute(self._records.where(mine)).all(), key=lambda row: places[row.id])
         if not found:
             return
         sizes = {row.owner: row for row in connection.execute(self._sizes_of(ids))}
