@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sessionctl.core.releases import parse_release
 from sessionctl.errors import UsageError
@@ -83,8 +83,9 @@ class StoreAddress:
         """On another machine the same address means another store: a file, or a server of that machine's own."""
         if self.path is not None:
             return True
-        host = urlsplit(self.url).hostname or "localhost"
-        return host in ("localhost", "::1") or host.startswith("127.")
+        parts = urlsplit(self.url)
+        host = parts.hostname or dict(parse_qsl(parts.query)).get("host") or "localhost"  # as libpq reads a URL
+        return host in ("localhost", "::1") or host.startswith(("127.", "/"))
 
     @property
     def is_fleet(self) -> bool:
@@ -122,7 +123,8 @@ def parse_address(
         return StoreAddress(scheme="sqlite", path=_sqlite_path(text), options=given, name=name, origin=origin)
     if scheme == "postgres":  # a common spelling that SQLAlchemy refuses
         scheme = "postgresql"
-    url = urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
+    # By hand: urlunsplit leaves the slashes out where no host stands between them, as with a socket.
+    url = f"{scheme}://{parts.netloc}{parts.path}" + (f"?{urlencode(query)}" if query else "")
     return StoreAddress(scheme=scheme, url=url, options=given, name=name, origin=origin)
 
 
