@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.drivers import CONNECT_TIMEOUT_S, LOCK_WAIT_S
+from sessionctl.drivers import CONNECT_TIMEOUT_S, LOCK_WAIT_S, without_log
 from sessionctl.errors import (
     AccessRefused,
     SessionctlError,
@@ -123,10 +123,15 @@ def _unchecked() -> ssl.SSLContext:
 
 
 class _Connection(Connection):
-    """Where nothing is said of TLS, PyMySQL takes it if offered and checks nothing, and yet reads all authorities."""
-
     def _create_ssl_ctx(self, sslp: Any) -> Any:
+        """Where nothing is said of TLS, PyMySQL takes it if offered, checks nothing, and yet reads all authorities."""
         return super()._create_ssl_ctx(sslp) if sslp else _unchecked()  # type: ignore[misc]
+
+    def _force_close(self) -> None:
+        """Rows that were still to come by a lost connection PyMySQL would go on reading when they are collected."""
+        super()._force_close()  # type: ignore[misc]
+        if (result := getattr(self, "_result", None)) is not None:
+            result.unbuffered_active = False
 
 
 class Numbers(tuple[int, ...]):
@@ -148,6 +153,7 @@ def make_engine(address: StoreAddress, settings: Mapping[str, Any], *statements:
     """
     settings = {"innodb_lock_wait_timeout": LOCK_WAIT_S, "lock_wait_timeout": CONNECT_TIMEOUT_S, **settings}
     url, arguments = _connection_arguments(address)
+    without_log()
     engine = create_engine(
         url,
         poolclass=QueuePool,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from sessionctl.core.address import StoreAddress
-from sessionctl.drivers import CONNECT_TIMEOUT_S
+from sessionctl.drivers import CONNECT_TIMEOUT_S, without_log
 from sessionctl.errors import (
     AccessRefused,
     SessionctlError,
@@ -79,6 +79,7 @@ def make_engine(address: StoreAddress) -> Engine:
     No prepared statements: a transaction pooler may change the backend under them.
     Raises UsageError naming an option that no driver here knows.
     """
+    without_log()
     engine = create_engine(
         _connection_url(address),
         poolclass=QueuePool,

@@ -34,7 +34,8 @@ class PlainStore(LookingStore):
             rows = result.cursor.fetchall()  # the driver's own
             result.close()
         finally:
-            connection.execute(text(LISTS))
+            if not connection.invalidated:  # lost, and its settings with it
+                connection.execute(text(LISTS))
         there = {*ids}.intersection(self._existing.run(connection, ids=self._given(ids)).scalars())
         places = {session_id.encode(): place for place, session_id in enumerate(ids)}
         rows = sorted((row for row in rows if row[0] in places), key=lambda row: places[row[0]])

@@ -51,8 +51,9 @@ class SqlWholeStore(SqlHoldStore):
     # --- out ----------------------------------------------------------------------------------
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
-        for connection, ids in self._snapshots(session_ids):
-            yield from self._whole_of(connection, ids)
+        with self._translated():
+            for connection, ids in self._snapshots(session_ids):
+                yield from self._whole_of(connection, ids)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
         for ids in chunked(dict.fromkeys(session_ids), _TOGETHER):
@@ -67,8 +68,9 @@ class SqlWholeStore(SqlHoldStore):
 
     def _joined(self, ids: Sequence[str]) -> Iterator[tuple[str, JoinedItems]]:
         most = max(_FETCHED_BYTES // 4, 4 * _FETCHED_BYTES // max(1, len(ids)))
-        for connection, some in self._snapshots(ids, **self._joins_with):
-            yield from self._joined_of(connection, some, most)
+        with self._translated():
+            for connection, some in self._snapshots(ids, **self._joins_with):
+                yield from self._joined_of(connection, some, most)
 
     def _others(
         self, ids: Iterable[str], known: Mapping[str, JoinedItems]
@@ -86,10 +88,11 @@ class SqlWholeStore(SqlHoldStore):
     def _snapshots(self, session_ids: Sequence[str], **options: Any) -> Iterator[tuple[Connection, list[str]]]:
         """These ids in portions, each with a connection that sees one instant until the next one is asked for.
 
-        ``options`` say otherwise.
+        ``options`` say otherwise. An error of the driver is for the caller to translate: what comes up while he has the
+        connection does not come by here.
         """
         for ids in chunked(filter(self._is_storable, session_ids), _TOGETHER):
-            with self._translated(), self._engine.connect() as connection:
+            with self._engine.connect() as connection:
                 connection.execution_options(**{**self._snapshots_with, **options})
                 yield connection, ids
                 connection.rollback()
@@ -178,8 +181,9 @@ class SqlWholeStore(SqlHoldStore):
         statement = self._whole_items.where(m.session_id == session_id, *self._exactly(literal(session_id)))
         # Of this statement alone: of the connection it would hold for the next ones too, which are not streamed.
         streamed = {"stream_results": True, "yield_per": 100}
-        for row in connection.execute(statement.order_by(m.created_at, m.id), execution_options=streamed):
-            yield from self._sorted([row])
+        with self._translated():
+            for row in connection.execute(statement.order_by(m.created_at, m.id), execution_options=streamed):
+                yield from self._sorted([row])
 
     @cached_property
     def _records(self) -> Select[Any]:
