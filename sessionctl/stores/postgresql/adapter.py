@@ -49,7 +49,7 @@ from sessionctl.drivers.postgresql import make_engine, translate
 from sessionctl.errors import SessionctlError, StoreUnavailable, UsageError
 from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
-from sessionctl.stores.postgresql.copy import room_to_index
+from sessionctl.stores.postgresql.copy import learn_sessions, room_to_index
 from sessionctl.stores.postgresql.deletion import DeletingStore
 from sessionctl.stores.postgresql.findings import activity_index, findings, live_columns
 from sessionctl.stores.postgresql.lag import read_lag
@@ -154,7 +154,7 @@ class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingS
     @classmethod
     def complete(cls, address: StoreAddress) -> None:
         read = partial(read_layout, address=address)
-        complete(make_engine(address), address, "postgresql", read, translate, room_to_index)
+        complete(make_engine(address), address, "postgresql", read, translate, room_to_index, learn_sessions)
 
     def _translate(self, error: Exception) -> SessionctlError:
         zone = self.address.options.get("timezone")
@@ -305,6 +305,10 @@ class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingS
 
     def _before_stream(self, connection: Connection) -> None:
         connection.exec_driver_sql(_FIT)
+
+    def _before_lookups(self, connection: Connection) -> None:
+        if self._layout.indexed:  # else the server would not take the index of tables that it knows nothing of yet
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
 
     def _abandon(self, connection: Connection, result: CursorResult[Any]) -> None:  # noqa: ARG002
         result.close()  # the server drops its cursor, and what was not fetched never travels

@@ -36,10 +36,11 @@ def complete(
     read: Callable[[Connection], Layout],
     translate: Translate,
     prepare: Callable[[Connection], None] = lambda _: None,
+    indexed: Callable[[Connection, Layout], None] = lambda *_: None,
 ) -> None:
     """Add what the tables lack: the primary key of the items, their index by session, and the foreign key.
 
-    ``prepare`` is called within the transaction before.
+    Within the transaction ``prepare`` is called before, and ``indexed`` where the index was made.
     """
     schema = schema_of(dialect, address.options)
     with _changing(engine, address, translate) as connection:
@@ -51,6 +52,7 @@ def complete(
             connection.exec_driver_sql(schema.primary_key)
         if not layout.indexed:
             connection.exec_driver_sql(schema.index)
+            indexed(connection, layout)
         if schema.foreign_key and not layout.refers:
             connection.exec_driver_sql(schema.foreign_key)
 

@@ -53,6 +53,7 @@ class SqlWholeStore(SqlHoldStore):
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
         with self._translated():
             for connection, ids in self._snapshots(session_ids):
+                self._before_lookups(connection)
                 yield from self._whole_of(connection, ids)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
@@ -175,6 +176,9 @@ class SqlWholeStore(SqlHoldStore):
                 said, known = at, format_time(self._time(at))
             found.append(stored_item((key, stamp, known, data)))
         return found
+
+    def _before_lookups(self, connection: Connection) -> None:
+        """What makes this transaction fit for statements over a few sessions."""
 
     def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
         m = self._messages.c
