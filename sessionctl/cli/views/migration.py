@@ -65,7 +65,7 @@ def show_cut_over(out: Output, done: CutOver, title: str) -> None:
     elif done.left or done.tally.refused:
         state = "not everything is in place: see above"
     else:
-        state = "sessions changed while it ran: run it again"
+        state = "the last pass still found something to copy: run it again"
     out.line(f"  cut-over    {done.passes} {'pass' if done.passes == 1 else 'passes'}; {state}")
 
 
