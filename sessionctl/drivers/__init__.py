@@ -6,6 +6,7 @@ Stores use it, and the ledger. What is imported from a module of it needs its dr
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 CONNECT_TIMEOUT_S = 10
 LOCK_WAIT_S = 3
@@ -19,6 +20,7 @@ def extra_of(error: ModuleNotFoundError) -> str | None:
     return extra and f"pip install 'sessionctl[{extra}]'"
 
 
+@cache
 def without_log() -> None:
     """Keep SQLAlchemy's log off the terminal, where Python puts it if nobody listens.
 
