@@ -30,6 +30,8 @@ class Order(Enum):
 
     ACTIVITY = auto()
     """Newest activity first; equal times by session id ascending; unknown times last."""
+    OLDEST = auto()
+    """Oldest activity first; equal times by session id ascending; unknown times first. How items came to lie."""
     PHYSICAL = auto()
     """As they lie in the store: the cheapest full pass, and the order in which deletion is fastest."""
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sessionctl.core.joined import JoinedItems, split
+from sessionctl.core.joined import JoinedItems
 from sessionctl.core.payload import Unreadable, read_item
 from sessionctl.core.plan import Totals
 from sessionctl.core.record import plain_items, rfc3339
@@ -30,7 +30,7 @@ _LONG = 4300
 """Integers of more digits are JSON, but Python refuses to load them."""
 _LONG_NUMBER = re.compile(rf"\d{{{_LONG}}}")
 _LONG_NUMBER_OCTETS = re.compile(_LONG_NUMBER.pattern.encode())
-_PARTS = 7
+_PARTS = 8
 """Of a record that is made with others."""
 _POSITIONS: list[bytes] = []
 """Those that were asked for so far."""
@@ -41,8 +41,7 @@ _HEAD = msgspec.defstruct(
     "Head", [("type", str | None, None), ("role", str | None, None), ("content", msgspec.Raw, _ABSENT)]
 )
 """The fields that records tell; decoding into it checks all of the JSON but makes no objects of the rest."""
-_decode: Callable[[str], Any] = msgspec.json.Decoder(_HEAD).decode
-_decode_lines: Callable[[bytes], list[Any]] = msgspec.json.Decoder(_HEAD).decode_lines
+_decode: Callable[[str | bytes], Any] = msgspec.json.Decoder(_HEAD).decode
 _REFUSALS = (ValueError, RecursionError)
 """Of a text that is broken, or valid only for the slower and more tolerant parser."""
 
@@ -58,7 +57,7 @@ class JsonlDocument(Rendered):
         items = exported.items
         if isinstance(items, JoinedItems) and (records := _at_once(opening.encode(), items)) is not None:
             many = len(items.keys)
-            yield Piece(records, Totals(sessions=1, items=many, bytes=len(items.lines) - many))
+            yield Piece(records, Totals(sessions=1, items=many, bytes=sum(map(len, items.texts))))
             return
         position, size, pending = -1, 0, 0
         parts: list[str] = []
@@ -85,21 +84,14 @@ class JsonlDocument(Rendered):
 
 
 def _at_once(opening: bytes, items: JoinedItems) -> bytes | None:
-    """The records of all items, where each is usual; None where one needs to be looked at by itself.
-
-    An item is one value of JSON by itself where all are as many as the lines: each value ends at a line break, and
-    there are no further ones.
-    """
+    """The records of all items, where each is usual; None where one needs to be looked at by itself."""
+    texts, many = items.texts, len(items.keys)
     try:
-        heads = _decode_lines(items.lines)
+        heads = list(map(_decode, texts))
     except _REFUSALS:
         return None
-    many = len(items.keys)
     kinds = [head.type or _implied_type(head) for head in heads]
-    if len(heads) != many or not all(kinds) or b"\r" in items.lines:
-        return None
-    values = split(items.lines.replace(b"\n", b"}\n"))
-    if max(map(len, values), default=0) > _LONG and any(map(_LONG_NUMBER_OCTETS.search, values)):
+    if not all(kinds) or (max(map(len, texts), default=0) > _LONG and any(map(_LONG_NUMBER_OCTETS.search, texts))):
         return None
     parts = [opening] * (_PARTS * many)
     parts[1::_PARTS] = _positions(many)
@@ -107,8 +99,10 @@ def _at_once(opening: bytes, items: JoinedItems) -> bytes | None:
     parts[3::_PARTS] = [b',"created_at":"'] * many
     parts[4::_PARTS] = items.created
     parts[5::_PARTS] = [_ends(kind, head.role) for kind, head in zip(kinds, heads, strict=True)]
-    parts[6::_PARTS] = values
-    return b"".join(parts)
+    parts[6::_PARTS] = texts
+    parts[7::_PARTS] = [b"}\n"] * many
+    records = b"".join(parts)
+    return None if b"\r" in records else records
 
 
 def _positions(many: int) -> list[bytes]:

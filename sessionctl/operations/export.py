@@ -145,10 +145,10 @@ class _Job:
 
     def sessions(self, selector: Selector, workers: Workers[Portion, Batch] | None) -> Iterator[None]:
         """Bring them all, and stop at times on the way. At the end the missing ones are counted."""
-        by_day, by_activity = self._shelf.layout.split is Split.DAY, self._shelf.layout.format.is_paged
-        refs = select(self._store, selector, now=self._store.now(), order=Order.ACTIVITY)
-        # A chunk comes in any order, and the index of pages shall be in that of activity.
-        chunks = _chunks(refs, by_day=by_day, size=(lambda: 1) if by_activity else self._together)
+        by_day, is_paged = self._shelf.layout.split is Split.DAY, self._shelf.layout.format.is_paged
+        refs = select(self._store, selector, now=self._store.now(), order=Order.ACTIVITY if is_paged else Order.OLDEST)
+        # A chunk comes in any order, and the index of pages shall be in that of activity, newest first.
+        chunks = _chunks(refs, by_day=by_day, size=(lambda: 1) if is_paged else self._together)
         absent = set(selector.named)
         few = list(islice(chunks, 2))
         bring = self._here if workers is None or len(few) < 2 else partial(self._there, workers)

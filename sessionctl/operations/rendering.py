@@ -148,15 +148,17 @@ class Rendering:
 
 def _written(made: Iterable[_Made], turns: Turns, number: int) -> Iterator[Batch]:
     """Write the octets when it is their turn, and tell in as few batches of it: each is work for the parent."""
-    batch, waiting, size = Batch([], b"", {}), list[bytes | memoryview](), 0
+    batch, waiting, size, untold = Batch([], b"", {}), list[bytes | memoryview](), 0, 0
     for more, blocks in made:
         batch = batch.with_more(more)
         waiting += blocks
         size += sum(map(len, blocks))
-        if size >= _WAITING:
+        if size >= _WAITING or turns.has(number):  # at once, as long as it is in the processor's cache
             turns.write(number, waiting)
+            waiting, size, untold = [], 0, untold + size
+        if untold >= _WAITING:
             yield batch
-            batch, waiting, size = Batch([], b"", {}, more.is_packed), [], 0
+            batch, untold = Batch([], b"", {}, more.is_packed), 0
     turns.write(number, waiting)
     turns.pass_on(number)
     yield batch

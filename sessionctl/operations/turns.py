@@ -26,6 +26,16 @@ class Turns:
         os.write(self._pipes[0][1], b".")
         self._taken = -1
 
+    def has(self, number: int) -> bool:
+        """Is it this turn already?"""
+        if self._taken != number:
+            pipe = self._pipes[number % len(self._pipes)][0]
+            if not select.select([pipe], [], [], 0)[0]:
+                return False
+            self._take(pipe)
+            self._taken = number
+        return True
+
     def write(self, number: int, blocks: Iterable[bytes | memoryview]) -> None:
         """Write what comes next in this turn, which is waited for.
 

@@ -120,7 +120,7 @@ class Store(ABC):
         """The sessions for which ``query.matches`` holds, each once, in ``order``, streamed.
 
         ``limit`` counts sessions yielded; with it and without size criteria nothing is read of the
-        items of other sessions. ``after`` (ACTIVITY order only) continues behind a place. Bodies of
+        items of other sessions. ``after`` (order ACTIVITY only) continues behind a place. Bodies of
         items are never fetched.
         """
 

@@ -139,8 +139,8 @@ class MemoryStore(Store):
         want: Want = Want.NOTHING,
     ) -> Iterator[SessionRef]:
         full = [self._ref(session_id, kept) for session_id, kept in self._kept.items()]
-        if order is Order.ACTIVITY:
-            full.sort(key=_place)
+        if order is not Order.PHYSICAL:
+            full.sort(key=_place if order is Order.ACTIVITY else _age)
         behind = (ref for ref in full if after is None or _is_behind(ref, after))
         return islice((_only(ref, want) for ref in behind if query.matches(ref)), limit)
 
@@ -317,6 +317,10 @@ def _only(ref: SessionRef, want: Want) -> SessionRef:
 
 def _place(ref: SessionRef) -> tuple[float, str]:
     return (-ref.updated_at.timestamp() if ref.updated_at else float("inf"), ref.id)
+
+
+def _age(ref: SessionRef) -> tuple[float, str]:
+    return (ref.updated_at.timestamp() if ref.updated_at else float("-inf"), ref.id)
 
 
 def _is_behind(ref: SessionRef, after: Cursor) -> bool:

@@ -60,6 +60,9 @@ class TestListing:
         now = write_hours(case, hours)
         with case.open() as store:
             refs = list(store.sessions(Query()))
+            assert ids(store.sessions(Query(), order=Order.OLDEST)) == ["d", "e", "b", "a", "c"]
+            named = Query(named=frozenset("abe"))
+            assert ids(store.sessions(named, order=Order.OLDEST, want=Want.SIZE)) == ["e", "b", "a"]
         assert ids(refs) == ["c", "a", "b", "e", "d"]
         assert {ref.id: ref.updated_at for ref in refs} == {name: now - ago * HOUR for name, ago in hours.items()}
         assert {ref.id: ref.created_at for ref in refs} == {name: now - (ago + 1) * HOUR for name, ago in hours.items()}
@@ -69,7 +72,9 @@ class TestListing:
         write_hours(case, dict.fromkeys(names, 4.0) | {"newer": 2.0, "aaa": 6.0})
         with case.open() as store:
             assert ids(store.sessions(Query())) == ["newer", *sorted(names), "aaa"]
+            assert ids(store.sessions(Query(), order=Order.OLDEST)) == ["aaa", *sorted(names), "newer"]
             assert ids(store.sessions(Query(), limit=3)) == ["newer", "id-01", "id-02"]
+            assert ids(store.sessions(Query(), order=Order.OLDEST, limit=3)) == ["aaa", "id-01", "id-02"]
 
     def test_unknown_times_come_last_and_match_no_bound(self, case: StoreCase) -> None:
         now = write_hours(case, {"known": 500.0, "also": 2.0, "unknown": 1.0})
@@ -78,6 +83,7 @@ class TestListing:
         with case.open() as store:
             refs = list(store.sessions(Query(), want=EVERYTHING))
             assert ids(refs) == ["also", "known", "unknown"]
+            assert ids(store.sessions(Query(), order=Order.OLDEST)) == ["unknown", "known", "also"]
             assert (refs[-1].updated_at, refs[-1].created_at, refs[-1].items) == (None, None, 2)
             for op in ("<", "<=", ">", ">="):
                 for column in ("updated_at", "created_at"):
@@ -265,6 +271,7 @@ class TestQuerying:
                 found = ids(store.sessions(query, want=EVERYTHING))
                 forms = {
                     "without sizes": ids(store.sessions(query)) == found,
+                    "oldest first": sorted(ids(store.sessions(query, order=Order.OLDEST))) == sorted(found),
                     "physical": sorted(ids(store.sessions(query, order=Order.PHYSICAL))) == sorted(found),
                     "limited": ids(store.sessions(query, limit=2)) == found[:2],
                     "in pages": ids(chain.from_iterable(pages(store, query, 2))) == found,

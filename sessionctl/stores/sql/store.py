@@ -193,8 +193,11 @@ class SqlReader(SqlDialect):
             return statement.order_by(*self._physical(joined=joined))
         column = self._sessions.c.updated_at
         stamp = self._sort_key(column)
-        unknown_last = [stamp.is_(None)] if self._may_be_unknown(column) else []
-        return statement.order_by(*unknown_last, stamp.desc(), self._id_key(self._sessions.c.session_id))
+        unknown = [stamp.is_(None)] if self._may_be_unknown(column) else []
+        by_id = self._id_key(self._sessions.c.session_id)
+        if order is Order.OLDEST:
+            return statement.order_by(*(each.desc() for each in unknown), stamp, by_id)
+        return statement.order_by(*unknown, stamp.desc(), by_id)
 
     def _session_columns(self) -> list[Expression]:
         s = self._sessions.c

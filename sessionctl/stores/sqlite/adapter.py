@@ -69,6 +69,7 @@ from sessionctl.stores.sqlite.values import (
     is_possible,
     known,
     newest_first,
+    oldest_first,
     parse,
     reader_of_refs,
     stamp,
@@ -84,6 +85,7 @@ _RANGE, _MEASURED_RANGE = 2000, 200
 _RANGES = 200
 """Ranges of a pass at most."""
 _SAMPLE_RUN = 100
+_BY = {Order.ACTIVITY: "updated_at DESC, session_id", Order.OLDEST: "updated_at, session_id", Order.PHYSICAL: "rowid"}
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
@@ -151,8 +153,8 @@ class Adapter(VacuumedFile, SchemaInFile):
             found = self._select(query, (), order, limit, after, want)
         else:
             found = (ref for ids in chunks(sorted(named)) for ref in self._select(query, ids, order, None, after, want))
-            if order is Order.ACTIVITY:
-                found = iter(sorted(found, key=newest_first))
+            if order is not Order.PHYSICAL:
+                found = iter(sorted(found, key=newest_first if order is Order.ACTIVITY else oldest_first))
         return islice(found, limit)
 
     def _is_whole(self, query: Query) -> bool:
@@ -312,7 +314,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         whole = order is Order.PHYSICAL and limit is None and not ids and bool(want)
         as_ref, everything = reader_of_refs(want), query == Query()
         while left is None or left > 0:
-            page = None if query.measures or order is Order.PHYSICAL else left
+            page = left if order is Order.ACTIVITY and not query.measures else None
             sql, params = self._rows_of(query, ids, order, page, after, want, whole=whole)
             seen, ref = 0, None
             rows = self._in_ranges(self._sessions, sql, _MEASURED, params) if whole else self._file.rows(sql, params)
@@ -367,7 +369,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         if whole:
             clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
-        by = "rowid" if order is Order.PHYSICAL else "updated_at DESC, session_id"
+        by = _BY[order]
         columns = f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
         page = f"{columns}{where} ORDER BY {by}"
         if limit is not None:

@@ -43,6 +43,11 @@ def newest_first(ref: SessionRef) -> tuple[float, str]:
     return (-ref.updated_at.timestamp() if ref.updated_at else float("inf"), ref.id)
 
 
+def oldest_first(ref: SessionRef) -> tuple[float, str]:
+    """A sort key of ``Order.OLDEST``."""
+    return (ref.updated_at.timestamp() if ref.updated_at else float("-inf"), ref.id)
+
+
 def _glob(glob: str) -> str:
     """SQLite's GLOB knows brackets, the contract's globs do not."""
     return glob.replace("[", "[[]")

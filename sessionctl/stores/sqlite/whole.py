@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from sessionctl.core.joined import NO_ITEMS, JoinedItems, in_order
 from sessionctl.core.model import Onto, Outcome, Put
 from sessionctl.core.record import (
     ItemsInStore,
@@ -71,16 +72,31 @@ def items_of(cursor: sqlite3.Cursor, octets: str, plain: str, session_id: str) -
 
 def contents(
     connection: sqlite3.Connection, layout: SqliteLayout, ids: Sequence[str]
-) -> Iterator[tuple[str, Iterator[PlainItem]]]:
+) -> Iterator[tuple[str, Iterable[PlainItem]]]:
     """Those of these sessions that are there, in the order of ``ids``, each with its items."""
     sql, (inside, params) = plain_sql(layout), among(ids)
     asked = f"SELECT session_id FROM {quoted(layout.sessions)} WHERE session_id IN ({inside})"
     there = {session_id for (session_id,) in connection.execute(asked, params).fetchall()}
     cursor = connection.cursor()
     for session_id in filter(there.__contains__, dict.fromkeys(ids)):
-        yield session_id, _plain_items(cursor, sql, {"session": bound(session_id)})
+        mine = {"session": bound(session_id)}
+        yield session_id, _joined_items(cursor, sql, mine) or _plain_items(cursor, sql, mine)
     with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
         cursor.close()
+
+
+def _joined_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> JoinedItems | None:
+    """Those of a session that are few, and as usual."""
+    connection = cursor.connection
+    tolerant, connection.text_factory = connection.text_factory, bytes
+    try:
+        some = cursor.execute(sql, mine).fetchmany(_TOGETHER)
+    finally:
+        connection.text_factory = tolerant
+    if not some:
+        return NO_ITEMS
+    keys, stamps, _, texts = zip(*some, strict=True)
+    return None if len(some) == _TOGETHER or None in stamps else in_order(keys, stamps, texts)
 
 
 def _plain_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> Iterator[PlainItem]:
