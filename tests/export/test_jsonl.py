@@ -162,6 +162,12 @@ def test_records_are_the_same_of_items_that_came_together(texts: list[str]) -> N
     assert at_once(texts) == written(Format.JSONL, session("s", texts))
 
 
+def test_two_broken_texts_that_complete_each_other_stay_broken() -> None:
+    texts = ['{"type":"x"}{"type":', '"y"}']
+    assert at_once(texts) == written(Format.JSONL, session("s", texts))
+    assert [record["text"] for record in map(strict, at_once(texts).splitlines())] == texts
+
+
 @pytest.mark.parametrize("text", FOOLING)
 def test_records_are_the_same_beside_usual_ones(text: str) -> None:
     usual = [json.dumps(item, ensure_ascii=False) for item in turn(3)]

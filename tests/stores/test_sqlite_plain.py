@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from operating import DAY, store_of
 
 from sessionctl.core.address import parse_address
+from sessionctl.core.joined import JoinedItems
 from sessionctl.core.model import Order
 from sessionctl.core.record import ItemsInStore, rfc3339
 from sessionctl.core.selector import Query
@@ -85,6 +86,36 @@ def test_hostile_items_are_the_same_either_way(tmp_path: Path) -> None:
     plain, usual, count = both(put(tmp_path / "store.db", rows))
     assert plain == usual
     assert count == plain.count(b"\n") == len(rows)
+
+
+def test_each_hostile_item_is_the_same_beside_usual_ones(tmp_path: Path) -> None:
+    usual = json.dumps(next(iter(HOSTILE_ITEMS.values())))
+    rows = [
+        (f"{kind}{number}", *item)
+        for kind, hostile in (("text", [(STAMP, text) for text in TEXTS]), ("stamp", [(at, usual) for at in STAMPS]))
+        for number, odd in enumerate(hostile)
+        for item in ((STAMP, usual), odd, (STAMP, usual))
+    ]
+    plain, usual_ones, count = both(put(tmp_path / "store.db", rows))
+    assert plain == usual_ones
+    assert count == len(rows)
+
+
+def test_usual_items_come_together(tmp_path: Path) -> None:
+    odd = {
+        "several": (STAMP, '{"a":\n1}'), "fraction": ("2026-01-01 10:00:00.5", "{}"),
+        "thirtieth": ("2026-02-30 10:00:00", "{}"), "unstamped": (None, "{}"), "octets": (STAMP, b'{"a":"\xff"}'),
+    }  # fmt: skip
+    rows = [(name, *item) for name, item in odd.items()]
+    rows += [("usual", STAMP, '{"role": "user", "content": "é"}'), ("usual", "2026-01-01 09:00:00", "{"), *many("many")]
+    with open_store(parse_address(str(put(tmp_path / "store.db", rows)))) as store:
+        found = dict(store.contents(["usual", "many", *odd, "s"]))
+        together = {name for name, items in found.items() if isinstance(items, JoinedItems)}
+    assert together == {"usual", "s"}
+
+
+def many(session_id: str) -> list[tuple[str, Any, Any]]:
+    return [(session_id, STAMP, "{}")] * 200
 
 
 def test_what_stands_behind_many_others_is_the_same_either_way(tmp_path: Path) -> None:
