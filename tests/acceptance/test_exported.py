@@ -34,7 +34,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_every_session_comes_whole_in_the_order_of_activity(store: Path, tmp_path: Path) -> None:
+def test_every_session_comes_whole_the_oldest_activity_first(store: Path, tmp_path: Path) -> None:
     done = sessionctl("export", "-s", store, "--out", tmp_path / "all.jsonl.zst", "-o", "json")
     assert (done.status, done.json["exported"]["items"]) == (0, 4 * SESSIONS)
     assert [path.name for path in tmp_path.iterdir() if "all" in path.name] == ["all.jsonl.zst"]
@@ -42,7 +42,8 @@ def test_every_session_comes_whole_in_the_order_of_activity(store: Path, tmp_pat
     found = [json.loads(line) for line in plain.out.splitlines()]
     assert [record["position"] for record in found] == [0, 1, 2, 3] * SESSIONS
     portions = [{record["session_id"] for record in found[at : at + 800]} for at in range(0, 4 * SESSIONS, 800)]
-    assert portions == [{f"s{n:03}" for n in range(at, min(at + 200, SESSIONS))} for at in range(0, SESSIONS, 200)]
+    oldest_first = range(SESSIONS - 1, -1, -1)
+    assert portions == [{f"s{n:03}" for n in oldest_first[at : at + 200]} for at in range(0, SESSIONS, 200)]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])

@@ -58,7 +58,7 @@ class TestOneFile:
         assert done.status == 0
         assert done.json["exported"]["sessions"] == 3
         found = records((tmp_path / "x.jsonl").read_bytes())
-        assert [r["data"] for r in found] == [item for number in range(3) for item in turn(number)]
+        assert [r["data"] for r in found] == [item for number in (2, 1, 0) for item in turn(number)]
         assert [r["position"] for r in found] == [0, 1, 2, 3] * 3
         assert done.json["exported"]["bytes"] == sum(len(json.dumps(r["data"])) for r in found)
         assert done.json["written"] == {"files": 1, "bytes": (tmp_path / "x.jsonl").stat().st_size}
