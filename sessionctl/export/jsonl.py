@@ -28,8 +28,13 @@ _BLOCK = 1 << 16
 """Octets written at once; much larger ones are given memory of their own by the system each time, at twice the cost."""
 _LONG = 4300
 """Integers of more digits are JSON, but Python refuses to load them."""
-_LONG_NUMBER = re.compile(rf"\d{{{_LONG}}}")
-_LONG_NUMBER_OCTETS = re.compile(_LONG_NUMBER.pattern.encode())
+_STRIDE = _LONG // 10
+"""Every so many characters one is looked at first: of so long a number these are ten digits in a row."""
+_TEN, _ALL = r"\d{10}", rf"\d{{{_LONG}}}"
+_DIGITS: dict[type, tuple[re.Pattern[Any], re.Pattern[Any]]] = {
+    str: (re.compile(_TEN), re.compile(_ALL)),
+    bytes: (re.compile(_TEN.encode()), re.compile(_ALL.encode())),
+}
 _PARTS = 8
 """Of a record that is made with others."""
 _POSITIONS: list[bytes] = []
@@ -91,7 +96,7 @@ def _at_once(opening: bytes, items: JoinedItems) -> bytes | None:
     except _REFUSALS:
         return None
     kinds = [head.type or _implied_type(head) for head in heads]
-    if not all(kinds) or (max(map(len, texts), default=0) > _LONG and any(map(_LONG_NUMBER_OCTETS.search, texts))):
+    if not all(kinds) or (max(map(len, texts), default=0) > _LONG and not all(map(_is_loadable, texts))):
         return None
     parts = [opening] * (_PARTS * many)
     parts[1::_PARTS] = _positions(many)
@@ -132,9 +137,12 @@ def record_of(text: str) -> tuple[str, str]:
     return _fields(kind, head.role), _one_line(text)
 
 
-def _is_loadable(text: str) -> bool:
+def _is_loadable(text: str | bytes) -> bool:
     """Does Python load this JSON?"""
-    return len(text) <= _LONG or _LONG_NUMBER.search(text) is None
+    if len(text) <= _LONG:
+        return True
+    ten, all_digits = _DIGITS[type(text)]
+    return ten.search(text[::_STRIDE]) is None or all_digits.search(text) is None
 
 
 def _implied_type(head: Any) -> str | None:

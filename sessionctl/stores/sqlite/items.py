@@ -34,6 +34,12 @@ def plain_sql(layout: SqliteLayout) -> str:
     return f"{texts} FROM ({items_sql(layout)}) {_FORTH}"
 
 
+def small_sql(layout: SqliteLayout, most: int) -> str:
+    """Rows (id, text, stamp) of ``:session`` in the order of reading; NULL for a text of more octets than ``most``."""
+    small = f"CASE WHEN length(CAST(message_data AS BLOB)) <= {most} THEN CAST(message_data AS TEXT) END"
+    return f"SELECT id, {small}, CAST(created_at AS TEXT) FROM ({items_sql(layout)}) {_FORTH}"
+
+
 def _plain(layout: SqliteLayout, messages: str) -> str:
     place = "created_at" if layout.flavour == "SQLAlchemySession" else "id"
     return (

@@ -20,13 +20,17 @@ from sessionctl.core.record import (
     is_usual,
     stored_item,
 )
-from sessionctl.stores.sqlite.items import plain_sql
+from sessionctl.stores.sqlite.items import plain_sql, small_sql
 from sessionctl.stores.sqlite.layout import SqliteLayout, quoted
 from sessionctl.stores.sqlite.structure import STRUCTURE, copy, only_main, put_among, put_back, write_anew
 from sessionctl.stores.sqlite.values import among, bound, parse, stamp, text, version_of
 
 _TOGETHER = 200
-"""Items that are fetched at once."""
+"""Items at most that are fetched at once."""
+_SMALL = 16_384
+"""Octets of a text up to which it is fetched with others before their sizes are known."""
+_LITTLE = 1 << 20
+"""Characters of items that are fetched at once, about."""
 _MINE = "WHERE session_id = CAST(? AS TEXT)"
 
 
@@ -74,19 +78,19 @@ def contents(
     connection: sqlite3.Connection, layout: SqliteLayout, ids: Sequence[str]
 ) -> Iterator[tuple[str, Iterable[PlainItem]]]:
     """Those of these sessions that are there, in the order of ``ids``, each with its items."""
-    sql, (inside, params) = plain_sql(layout), among(ids)
+    small, plain, (inside, params) = small_sql(layout, _SMALL), plain_sql(layout), among(ids)
     asked = f"SELECT session_id FROM {quoted(layout.sessions)} WHERE session_id IN ({inside})"
     there = {session_id for (session_id,) in connection.execute(asked, params).fetchall()}
     cursor = connection.cursor()
     for session_id in filter(there.__contains__, dict.fromkeys(ids)):
         mine = {"session": bound(session_id)}
-        yield session_id, _joined_items(cursor, sql, mine) or _plain_items(cursor, sql, mine)
+        yield session_id, _joined_items(cursor, small, mine) or _plain_items(cursor, plain, mine)
     with suppress(sqlite3.ProgrammingError):  # the store was closed before this was
         cursor.close()
 
 
 def _joined_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> JoinedItems | None:
-    """Those of a session that are few, and as usual."""
+    """Those of a session that are few, small, and as usual."""
     connection = cursor.connection
     tolerant, connection.text_factory = connection.text_factory, bytes
     try:
@@ -95,27 +99,31 @@ def _joined_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> J
         connection.text_factory = tolerant
     if not some:
         return NO_ITEMS
-    keys, stamps, _, texts = zip(*some, strict=True)
-    return None if len(some) == _TOGETHER or None in stamps else in_order(keys, stamps, texts)
+    keys, texts, stamps = zip(*some, strict=True)
+    if len(some) == _TOGETHER or None in texts or None in stamps:
+        return None
+    return in_order(keys, stamps, texts)
 
 
 def _plain_items(cursor: sqlite3.Cursor, sql: str, mine: dict[str, bytes]) -> Iterator[PlainItem]:
     """By the driver's own reading of texts, in half the time, as far as they are UTF-8."""
-    given = 0
+    given, many = 0, 1
     cursor.execute(sql, mine)
     try:
-        while some := _strictly(cursor):
+        while some := _strictly(cursor, many):
             yield from some
             given += len(some)
+            size = sum([len(text) for *_, text in some])
+            many = max(1, min(2 * many, _TOGETHER, _LITTLE * len(some) // max(1, size)))
     except sqlite3.OperationalError:
         yield from islice(cursor.execute(sql, mine), given, None)
 
 
-def _strictly(cursor: sqlite3.Cursor) -> list[PlainItem]:
+def _strictly(cursor: sqlite3.Cursor, many: int) -> list[PlainItem]:
     connection = cursor.connection
     tolerant, connection.text_factory = connection.text_factory, str
     try:
-        return cursor.fetchmany(_TOGETHER)
+        return cursor.fetchmany(many)
     finally:
         connection.text_factory = tolerant
 
