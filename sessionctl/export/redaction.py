@@ -14,6 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
+from itertools import compress
+from typing import NamedTuple
 
 from sessionctl.errors import UsageError
 
@@ -48,20 +51,44 @@ _NAMED = (
 _SECRET_KEY = re.compile(rf"(?:{_NAMED}|cookie)$|^(?:secret|token|pwd)$", re.IGNORECASE)
 """Keys whose values are secrets whatever they look like."""
 _PEM = r"-----(?:{}) [A-Z ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----"
-_SECRETS = re.compile(
-    rf"{_PEM.format('BEGIN')}.*?(?:{_PEM.format('END')}|\Z)"
-    r"|(?<![A-Za-z0-9])(?:sk-[\w-]{16,}+|[sr]k_(?:live|test)_\w{16,}+|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}(?!\w)"
-    r"|gh[pousr]_\w{20,}+|github_pat_\w{20,}+|glpat-[\w-]{16,}+|xox[abeprs]-[\w-]{10,}+|xapp-[\w-]{10,}+"
-    r"|AIza[\w-]{30,}+|ya29\.[\w-]{20,}+|hf_\w{20,}+|npm_\w{30,}+|pypi-[\w-]{30,}+|dop_v1_\w{40,}+"
-    r"|SG\.[\w-]{16,64}\.[\w-]{16,}+)"
-    r"|(?<![\w.-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+"  # a JSON web token
-    r"|(?P<bearer>(?i:(?<![A-Za-z])bearer[ \t]{1,4}))[\w.~+/=-]{12,}+"
-    r"|(?P<user>://[^\s/:@\"']{0,64}:)[^\s/@\"']{1,256}(?=@)"
-    rf"|(?P<name>(?i:(?:{_NAMED}|(?<![A-Za-z])(?:pwd|secret|token)))[\"']?"
-    r"(?:[ \t]{0,3}[:=]|[ \t]{1,3}is(?![A-Za-z]))[ \t]{0,3}(?:(?i:bearer|basic|token)[ \t]{1,3})?)"
-    r"(?:\"[^\"\n]{1,4096}\"|'[^'\n]{1,4096}'|[^\s\"',;&<>(){}\[\]]{1,4096})",
-    re.DOTALL,
-)
+
+
+class _Kind(NamedTuple):
+    """Secrets of one kind: in each match of ``pattern`` is one of ``hints``, ``folded`` where case does not count."""
+
+    pattern: str
+    hints: tuple[str, ...]
+    is_folded: bool = False
+
+
+_KINDS = (
+    _Kind(rf"{_PEM.format('BEGIN')}.*?(?:{_PEM.format('END')}|\Z)", ("PRIVATE KEY",)),
+    _Kind(
+        r"(?<![A-Za-z0-9])(?:sk-[\w-]{16,}+|[sr]k_(?:live|test)_\w{16,}+|(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}(?!\w)"
+        r"|gh[pousr]_\w{20,}+|github_pat_\w{20,}+|glpat-[\w-]{16,}+|xox[abeprs]-[\w-]{10,}+|xapp-[\w-]{10,}+"
+        r"|AIza[\w-]{30,}+|ya29\.[\w-]{20,}+|hf_\w{20,}+|npm_\w{30,}+|pypi-[\w-]{30,}+|dop_v1_\w{40,}+"
+        r"|SG\.[\w-]{16,64}\.[\w-]{16,}+)",
+        (
+            "sk-", "k_live_", "k_test_", "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
+            "github_pat_", "glpat-", "xoxa-", "xoxb-", "xoxe-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "AIza", "ya29.",
+            "hf_", "npm_", "pypi-", "dop_v1_", "SG.",
+        ),
+    ),
+    _Kind(r"(?<![\w.-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+", ("eyJ",)),  # a JSON web token
+    _Kind(r"(?P<bearer>(?i:(?<![A-Za-z])bearer[ \t]{1,4}))[\w.~+/=-]{12,}+", ("bearer",), is_folded=True),
+    _Kind(r"(?P<user>://[^\s/:@\"']{0,64}:)[^\s/@\"']{1,256}(?=@)", ("://",)),
+    _Kind(
+        rf"(?P<name>(?i:(?:{_NAMED}|(?<![A-Za-z])(?:pwd|secret|token)))[\"']?"
+        r"(?:[ \t]{0,3}[:=]|[ \t]{1,3}is(?![A-Za-z]))[ \t]{0,3}(?:(?i:bearer|basic|token)[ \t]{1,3})?)"
+        r"(?:\"[^\"\n]{1,4096}\"|'[^'\n]{1,4096}'|[^\s\"',;&<>(){}\[\]]{1,4096})",
+        (
+            "passw", "passphrase", "apikey", "api_key", "api-key", "accesskey", "access_key", "access-key", "secret",
+            "privatekey", "private_key", "private-key", "token", "authorization", "credential",
+            "pwd:", "pwd=", 'pwd"', "pwd'", "pwd ", "pwd\t",
+        ),
+        is_folded=True,
+    ),
+)  # fmt: skip
 _STAYS = ("bearer", "user", "name")
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?!\w)")
 _PHONE = re.compile(
@@ -165,9 +192,29 @@ def _plain(pattern: re.Pattern[str], name: str) -> Rule:
 
 
 def _secrets(words: str) -> tuple[str, int]:
-    return _SECRETS.subn(
-        lambda found: next(filter(None, (found[lead] for lead in _STAYS)), "") + marker(Sensitive.SECRETS), words
-    )
+    folded = _folded(words)
+    hinted = [any(hint in (folded if kind.is_folded else words) for hint in kind.hints) for kind in _KINDS]
+    return _any_of(tuple(hinted)).subn(_without_secret, words) if any(hinted) else (words, 0)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    stays = found.groupdict()
+    return next(filter(None, map(stays.get, _STAYS)), "") + marker(Sensitive.SECRETS)
+
+
+def _folded(words: str) -> str:
+    """As the patterns compare letters where case does not count (Python's ``re``)."""
+    folded = words.lower()
+    if not words.isascii():
+        for other, letter in (("i\u0307", "i"), ("\u0131", "i"), ("\u017f", "s")):
+            folded = folded.replace(other, letter)
+    return folded
+
+
+@cache
+def _any_of(hinted: tuple[bool, ...]) -> re.Pattern[str]:
+    """What finds secrets of those kinds: to look for all of them in every text takes ten times as long."""
+    return re.compile("|".join(kind.pattern for kind in compress(_KINDS, hinted)), re.DOTALL)
 
 
 def _phones(words: str) -> tuple[str, int]:
@@ -212,9 +259,10 @@ def _is_card(digits: str) -> bool:
     return sum(doubled) % 10 == 0
 
 
+_email = _plain(_EMAIL, Sensitive.EMAIL)
 _RULES: Mapping[str, Rule] = {
     Sensitive.SECRETS: _secrets,
-    Sensitive.EMAIL: _plain(_EMAIL, Sensitive.EMAIL),
+    Sensitive.EMAIL: lambda words: _email(words) if "@" in words else (words, 0),
     Sensitive.CARD: _cards,
     Sensitive.PHONE: _phones,
 }

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionctl.errors import UsageError
+from sessionctl.export import redaction
 from sessionctl.export.redaction import Redactor, Sensitive, own_pattern
 from sessionctl.testing.case import BROKEN_TEXTS, HOSTILE_ITEMS, user
 
@@ -44,6 +45,27 @@ def test_what_goes(name: str, value: str) -> None:
         assert redacted(words, name) == (frame.format(f"[redacted:{name}]"), {name: 1}), words
         assert redacted(words)[1] == {name: 1}
         assert redacted(words, *(set(FOUND) - {name}))[0] == words
+
+
+TELLING = [
+    *FOUND["secrets"],
+    *("PassWord: hunter2", "pass\u017fword=hunter2", "C\u0131ient\u0130 SECRET is x1", "api\u212aey=abc"),
+    *("CREDENT\u0130AL: x y", "cred\u0131ent\u0131als 'x y'", "pwd\tis abc", "PWD  = q", 'pwd"="x"', "pwd'='x'"),
+    *("BEARER abcdefghijklmnop", "secret_access_key=1", "token is t0k", "https://me:pw@host"),
+    *("-----BEGIN ENCRYPTED PRIVATE KEY BLOCK-----", "SG." + "a" * 16 + "." + "b" * 16, "hf_" + "x" * 20),
+    *("npm_" + "x" * 30, "ya29." + "x" * 20, "AIza" + "x" * 30, "rk_test_" + "x" * 16, "dop_v1_" + "0" * 40),
+    *("pypi-" + "x" * 30, "xapp-" + "x" * 10, "github_pat_" + "x" * 20, "xoxs-" + "x" * 10),
+    *("words", ": ", "=", "\n", "\u0307", "i", "k"),
+]
+"""Secrets, however they are written, and what may stand around them."""
+
+
+@given(st.lists(st.sampled_from(TELLING), max_size=5), st.sampled_from(["", " ", "x", "/"]), st.booleans())
+def test_secrets_are_found_as_if_each_kind_were_looked_for(parts: list[str], between: str, upper: bool) -> None:
+    words = between.join(parts)
+    words = words.upper() if upper else words
+    every = redaction._any_of((True,) * len(redaction._KINDS))
+    assert redaction._secrets(words) == every.subn(redaction._without_secret, words)
 
 
 @pytest.mark.parametrize("value", KEPT)
