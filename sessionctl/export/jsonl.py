@@ -28,12 +28,13 @@ _BLOCK = 1 << 16
 """Octets written at once; much larger ones are given memory of their own by the system each time, at twice the cost."""
 _LONG = 4300
 """Integers of more digits are JSON, but Python refuses to load them."""
-_STRIDE = _LONG // 10
-"""Every so many characters one is looked at first: of so long a number these are ten digits in a row."""
-_TEN, _ALL = r"\d{10}", rf"\d{{{_LONG}}}"
+_SAMPLED = 200
+_STRIDE = _LONG // _SAMPLED
+"""Every so many characters one is looked at first: of so long a number these are ``_SAMPLED`` digits in a row."""
+_SOME, _ALL = rf"\d{{{_SAMPLED}}}", rf"\d{{{_LONG}}}"
 _DIGITS: dict[type, tuple[re.Pattern[Any], re.Pattern[Any]]] = {
-    str: (re.compile(_TEN), re.compile(_ALL)),
-    bytes: (re.compile(_TEN.encode()), re.compile(_ALL.encode())),
+    str: (re.compile(_SOME), re.compile(_ALL)),
+    bytes: (re.compile(_SOME.encode()), re.compile(_ALL.encode())),
 }
 _PARTS = 8
 """Of a record that is made with others."""
@@ -141,8 +142,8 @@ def _is_loadable(text: str | bytes) -> bool:
     """Does Python load this JSON?"""
     if len(text) <= _LONG:
         return True
-    ten, all_digits = _DIGITS[type(text)]
-    return ten.search(text[::_STRIDE]) is None or all_digits.search(text) is None
+    some, every = _DIGITS[type(text)]
+    return some.search(text[::_STRIDE]) is None or every.search(text) is None
 
 
 def _implied_type(head: Any) -> str | None:
