@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, timedelta
 from itertools import islice, product
 
@@ -28,6 +30,17 @@ def parses(text: str) -> bool:
     except json.JSONDecodeError:
         return False
     return True
+
+
+def peak_of(items: Iterator[object]) -> int:
+    """Octets that Python held at most at a time while ``items`` were looked at, one by one."""
+    tracemalloc.start()
+    try:
+        for _ in items:
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class TestReading:
@@ -104,6 +117,21 @@ class TestReading:
                 refs = store.sessions(query, order=order, want=Want.COMPACTED | Want.VERSION)
                 assert {ref.id: ref.compacted for ref in refs} == {"mine": True, "other": False}
             assert existing(store, "mine").compacted is None
+
+    def test_few_large_items_are_in_memory_at_a_time(self, case: StoreCase) -> None:
+        """Images, most of them, of which a session may have a hundred."""
+        octets, many, ids = 400_000, 60, ["a", "b"]
+        for session_id in ids:
+            case.write(session_id, [user("small"), *(user("x" * octets) for _ in range(many))])
+        with case.open() as store:
+            peaks = {
+                "items": peak_of(store.items("a")),
+                "find": peak_of(store.find(ids, "")),
+                "sample": peak_of(store.sample(1000)),
+                "whole": peak_of(item for whole in store.whole(ids) for item in whole.items),
+                "contents": peak_of(item for _, items in store.contents(ids) for item in items),
+            }
+        assert max(peaks.values()) < octets * many // 2, peaks
 
     def test_items_follow_their_times_where_the_sdk_does(self, case: StoreCase) -> None:
         """Appends of one session that overlapped: the SDK's read order decides, not the order of keys."""

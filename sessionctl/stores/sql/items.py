@@ -18,6 +18,8 @@ _LOOKED_INTO = 1000
 """Session ids of a search that go to the server together."""
 _ENDS_TOGETHER, _ENDS_OF = 5000, 50
 """Items, and sessions, whose ends are asked for in one statement."""
+_ITEMS_AT_ONCE = 10
+"""Items that are fetched together: each may be an image."""
 _SPOTS = 200
 """Places from which a sample is taken."""
 _Found = tuple[Any, int, Any, str]
@@ -56,7 +58,7 @@ class SqlItemReader(SqlReader):
             newest = of_session.add_columns(m.created_at.label("stored"))
             found = newest.order_by(m.created_at.desc(), m.id.desc()).limit(last).subquery().c
             statement = select(found.key, found.created, found.text).order_by(found.stored, found.key)
-        yield from map(self._item, self._stream(statement, most=last))
+        yield from map(self._item, self._stream(statement, most=last, at_once=_ITEMS_AT_ONCE))
 
     def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
         most = max(1, min(_ENDS_OF, _ENDS_TOGETHER // max(1, first + last)))
@@ -124,7 +126,8 @@ class SqlItemReader(SqlReader):
             )
             if needle:
                 statement = statement.where(self._contains(m.message_data, needle))
-            yield from ((row.owner, self._item(row)) for row in self._stream(statement) if row.owner in asked)
+            rows = self._stream(statement, at_once=_ITEMS_AT_ONCE)
+            yield from ((row.owner, self._item(row)) for row in rows if row.owner in asked)
 
     def sample(self, count: int) -> Iterator[Item]:
         m = self._messages.c
@@ -132,7 +135,7 @@ class SqlItemReader(SqlReader):
         if count <= 0:
             return
         if self._fetch(select(func.count()).select_from(some))[0][0] <= count:
-            yield from map(self._item, self._stream(select(*self._item_columns())))
+            yield from map(self._item, self._stream(select(*self._item_columns()), at_once=_ITEMS_AT_ONCE))
             return
         low, high = self._fetch(select(func.min(m.id), func.max(m.id)))[0]
         yield from self._sample_between(int(low), int(high) + 1, count)
@@ -145,7 +148,7 @@ class SqlItemReader(SqlReader):
             due = count * (spot + 1) // _SPOTS - taken
             start = random.randint(begin, max(begin, end - due))  # noqa: S311
             run = select(*self._item_columns()).where(key >= start, key < end).order_by(key).limit(due)
-            for row in self._fetch(run) if due > 0 else ():
+            for row in self._stream(run, at_once=_ITEMS_AT_ONCE) if due > 0 else ():
                 taken += 1
                 yield self._item(row)
 

@@ -83,9 +83,10 @@ class SqlReader(SqlDialect):
         with self._reading() as connection:
             return connection.execute(statement).all()
 
-    def _stream(self, statement: Select[Any], *, most: int | None = None) -> Iterator[Any]:
-        """The rows, in constant memory unless there are only few (``most``)."""
-        rows = self._fetched(statement) if most is not None and most <= _BUFFERED else self._streamed(statement)
+    def _stream(self, statement: Select[Any], *, most: int | None = None, at_once: int = _FETCHED) -> Iterator[Any]:
+        """The rows, ``at_once`` of them in memory unless there are only few (``most``)."""
+        is_little = most is not None and most <= _BUFFERED
+        rows = self._fetched(statement) if is_little else self._streamed(statement, at_once)
         self._streams.add(rows)
         return rows
 
@@ -96,10 +97,10 @@ class SqlReader(SqlDialect):
     def _fetched(self, statement: Select[Any]) -> Generator[Any, None, None]:
         yield from self._fetch(statement)
 
-    def _streamed(self, statement: Select[Any]) -> Generator[Any, None, None]:
+    def _streamed(self, statement: Select[Any], at_once: int) -> Generator[Any, None, None]:
         with self._reading() as connection:
             self._before_stream(connection)
-            result = connection.execution_options(stream_results=True, yield_per=_FETCHED).execute(statement)
+            result = connection.execution_options(stream_results=True, yield_per=at_once).execute(statement)
             unread = True
             try:
                 yield from result

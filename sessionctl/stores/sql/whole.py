@@ -23,8 +23,8 @@ _TOGETHER = 200
 """Sessions of one snapshot."""
 _FETCHED_BYTES = 2**20
 """Sessions up to so many bytes together are fetched at once; a larger one is streamed."""
-
-
+_MOST_STREAMED = 100
+"""Items that are then fetched together, and fewer where they are large."""
 ROWS, SMALL = 2000, 16_384
 """Items, and octets of a text, up to which items are put together before it is known how large they are so."""
 
@@ -140,7 +140,7 @@ class SqlWholeStore(SqlHoldStore):
         for row in rows:
             session = self._record(row, sizes.get(row.id))
             mine = items.get(row.id)
-            yield WholeSession(session, self._streamed_items(connection, row.id) if mine is None else mine)
+            yield WholeSession(session, self._streamed_items(connection, sizes[row.id]) if mine is None else mine)
 
     def _sizes_of(self, ids: Sequence[str]) -> Select[Any]:
         """Of the sessions of these ids that have items: how many, their octets, the newest key and when it came.
@@ -148,7 +148,8 @@ class SqlWholeStore(SqlHoldStore):
         Without the sessions' own rows: a join with them makes the server read all items of all sessions.
         """
         m, owner = self._messages.c, self._owner().label("owner")
-        sums = (func.count().label("items"), func.sum(self._octets(m.message_data)).label("bytes"))
+        octets = self._octets(m.message_data)
+        sums = func.count().label("items"), func.sum(octets).label("bytes"), func.max(octets).label("largest")
         newest = (self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at"))
         return select(owner, *sums, *newest).where(self._is_any(m.session_id, ids)).group_by(owner)
 
@@ -180,11 +181,12 @@ class SqlWholeStore(SqlHoldStore):
     def _before_lookups(self, connection: Connection) -> None:
         """What makes this transaction fit for statements over a few sessions."""
 
-    def _streamed_items(self, connection: Connection, session_id: str) -> Iterator[StoredItem]:
-        m = self._messages.c
+    def _streamed_items(self, connection: Connection, size: Any) -> Iterator[StoredItem]:
+        m, session_id = self._messages.c, size.owner
         statement = self._whole_items.where(m.session_id == session_id, *self._exactly(literal(session_id)))
         # Of this statement alone: of the connection it would hold for the next ones too, which are not streamed.
-        streamed = {"stream_results": True, "yield_per": 100}
+        together = max(1, min(_MOST_STREAMED, 4 * _FETCHED_BYTES // max(1, int(size.largest or 0))))
+        streamed = {"stream_results": True, "yield_per": together}
         with self._translated():
             for row in connection.execute(statement.order_by(m.created_at, m.id), execution_options=streamed):
                 yield from self._sorted([row])

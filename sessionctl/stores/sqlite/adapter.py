@@ -165,7 +165,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         return self._items(ordered(items_sql(self._layout), last=last), session_id)
 
     def _items(self, sql: str, session_id: str) -> Iterator[Item]:
-        for key, stored, created_at, hidden, _place in self._file.rows(sql, {"session": bound(session_id)}):
+        for key, stored, created_at, hidden, _place in self._file.rows(sql, {"session": bound(session_id)}, text=1):
             yield Item(key=key, text=text(stored), created_at=parse(created_at), hidden=hidden)
 
     def ends(self, session_ids: Sequence[str], *, first: int, last: int) -> Iterator[Ends]:
@@ -183,19 +183,19 @@ class Adapter(VacuumedFile, SchemaInFile):
                 f"SELECT session_id, id, message_data, created_at FROM {self._messages} "
                 f"WHERE session_id IN ({inside}) AND message_data LIKE ? ESCAPE '\\' ORDER BY session_id, id"
             )
-            for session_id, key, stored, created_at in self._file.rows(sql, (*params, pattern)):
+            for session_id, key, stored, created_at in self._file.rows(sql, (*params, pattern), text=2):
                 yield session_id, Item(key=key, text=text(stored), created_at=parse(created_at))
 
     def sample(self, count: int) -> Iterator[Item]:
         columns = f"SELECT id, message_data, created_at FROM {self._messages} "
         first, last = self._ends(self._messages, "id")
         if first is None or last - first < 2 * count:
-            rows = self._file.rows(columns + "ORDER BY id LIMIT ?", (count,))
+            rows = self._file.rows(columns + "ORDER BY id LIMIT ?", (count,), text=1)
         else:
             pick = random.Random(last)  # the same store gives the same sample  # noqa: S311
             starts = sorted(pick.randint(first, last) for _ in range(-(-count // _SAMPLE_RUN)))
             run = columns + f"WHERE id >= ? ORDER BY id LIMIT {_SAMPLE_RUN}"
-            rows = (row for start in starts for row in self._file.rows(run, (start,)))
+            rows = (row for start in starts for row in self._file.rows(run, (start,), text=1))
         for key, stored, created_at in rows:
             yield Item(key=key, text=text(stored), created_at=parse(created_at))
 
@@ -369,8 +369,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         if whole:
             clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
-        by = _BY[order]
-        columns = f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
+        by, columns = _BY[order], f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
         page = f"{columns}{where} ORDER BY {by}"
         if limit is not None:
             # The rows are picked before anything else of them is read, and the page is cut before their items are.

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _TURN_MS = 200
 _BLOCK = 1000
+_LITTLE = 1 << 20
+"""Characters of texts in one block, about."""
 _CACHE_KIB = 8 * 1024
 _READERS = min(4, os.cpu_count() or 1)
 _HEADER = b"SQLite format 3\0"
@@ -76,8 +79,8 @@ class SqliteFile:
         with self.errors():
             self._check_header()
 
-    def rows(self, sql: str, params: Params = ()) -> Iterator[tuple[Any, ...]]:
-        """Stream the rows of a SELECT. Several streams may be open at once.
+    def rows(self, sql: str, params: Params = (), *, text: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Stream the rows of a SELECT. Several streams may be open at once. ``text``: where they have that of an item.
 
         An immutable file that turns out to be in use is opened again in the way that fits, as long as no
         row was handed on; after that StoreBusy asks to run the command again.
@@ -86,7 +89,7 @@ class SqliteFile:
             while True:
                 started = False
                 try:
-                    for block in self._blocks(sql, params):
+                    for block in self._blocks(sql, params, text):
                         started = True
                         yield from block
                 except _FileChangedError:
@@ -260,7 +263,7 @@ class SqliteFile:
         except FileNotFoundError:
             return None
 
-    def _blocks(self, sql: str, params: Params) -> Iterator[list[tuple[Any, ...]]]:
+    def _blocks(self, sql: str, params: Params, text: int | None) -> Iterator[list[tuple[Any, ...]]]:
         connection = self._reading()
         stamp = self._stamp
         cursor = connection.cursor()
@@ -271,7 +274,7 @@ class SqliteFile:
                     if not began:  # this reads already, a sort even everything
                         cursor.execute(sql, params)
                         began = True
-                    block = cursor.fetchmany(_BLOCK)
+                    block = cursor.fetchmany(_BLOCK) if text is None else _little(cursor, text)
                 except sqlite3.DatabaseError:
                     if stamp is not None and stamp != self._file_stamp():
                         raise _FileChangedError from None
@@ -385,3 +388,14 @@ def _packed(sql: str, columns: int) -> str:
     names = [f"c{number}" for number in range(columns)]
     values = ", ".join(f"iif(typeof({name}) = 'blob', CAST({name} AS TEXT), {name})" for name in names)
     return f"WITH found({', '.join(names)}) AS ({sql}) SELECT json_group_array(json_array({values})) FROM found"
+
+
+def _little(cursor: sqlite3.Cursor, text: int) -> list[tuple[Any, ...]]:
+    """The next rows, as many as are a block."""
+    block, size = [], 0
+    for row in islice(cursor, _BLOCK):
+        block.append(row)
+        size += len(row[text]) if isinstance(row[text], str | bytes) else 0
+        if size >= _LITTLE:
+            break
+    return block
