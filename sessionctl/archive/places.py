@@ -90,7 +90,9 @@ class Place(ABC):
 
 
 def place(address: str) -> Place:
-    """The place at ``address``, a path or a URL. Raises UsageError for a URL that nothing here can open."""
+    """The place at ``address``, a path or a URL. Raises UsageError for none, and a URL that nothing here can open."""
+    if not address.strip():  # as a path it would be the current directory
+        raise UsageError("the place of the archive is empty", hint="name a file, a directory or a URL")
     if "://" not in address:
         return LocalPlace(Path(address))
     if address.startswith("file://"):

@@ -9,7 +9,6 @@ as the sentences shown to the user.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,11 +67,12 @@ class Ledger:
 
     @classmethod
     def existing(cls, at: Path | StoreAddress) -> Self | None:
-        """The ledger there for reading, None where this user sees no such file. Makes nothing."""
+        """The ledger there for reading, None where there is no such file. Makes nothing.
+
+        Where this user may not look whether there is one, reading it says so.
+        """
         path = at if isinstance(at, Path) else at.path
-        if path and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where it may not look
-            return None
-        return cls(at)
+        return cls(at) if not path or _may_be_there(Path(path)) else None
 
     # --- runs ---------------------------------------------------------------------------------------
 
@@ -296,6 +296,14 @@ def _require_over(run: Run, now: datetime) -> None:
 
 def _whose(run: Run) -> str:
     return f"process {run.pid} on {run.host}, by {run.actor}"
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _listed(names: Iterable[str]) -> str:

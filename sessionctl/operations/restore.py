@@ -8,7 +8,7 @@ other, and is absent by now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -147,11 +147,15 @@ def _by_activity(files: Sequence[Place], query: Query) -> list[SessionRef]:
 
 @dataclass(slots=True, kw_only=True)
 class Foreseen:
-    """What restoring would come to: ``conflicts`` by id, ``found`` the sessions named one by one that it has."""
+    """What restoring would come to: ``conflicts`` by id, ``found`` the sessions named one by one that it has.
+
+    ``several``: sessions that archives of several runs have with different items; the first of each goes in.
+    """
 
     tally: Tally = field(default_factory=Tally)
     conflicts: dict[str, Totals] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
+    several: dict[str, Totals] = field(default_factory=dict)
 
     def note_found(self, source: Source, session_id: str) -> None:
         if source.query.named and session_id in source.query.named:
@@ -167,6 +171,7 @@ class Foreseen:
         gone = frozenset(replaced)
         back = sum((totals for name, totals in self.conflicts.items() if name in gone), self.tally.by_case[Case.BACK])
         left = sum((totals for name, totals in self.conflicts.items() if name not in gone), Totals())
+        left = sum(self.several.values(), left)
         return replace(
             self.tally,
             by_case={**self.tally.by_case, Case.BACK: back, Case.REFUSED: left},
@@ -181,37 +186,82 @@ def foresee_restore(store: Store, source: Source, conflict: Conflict) -> Foresee
     Raises ArchiveDamaged, ArchiveMissing, ArchiveUnavailable.
     """
     foreseen = Foreseen()
+    earlier = _Earlier(source)
     for file in source.files:
         one = replace(source, files=(file,))
-        if others := _foresee_absent(store, one, conflict, foreseen):
-            _foresee_others(store, replace(one, only=others), conflict, foreseen)
+        if others := _foresee_absent(store, one, conflict, foreseen, earlier):
+            _foresee_others(store, replace(one, only=others), conflict, foreseen, earlier)
     return foreseen
 
 
-def _foresee_absent(store: Store, source: Source, conflict: Conflict, foreseen: Foreseen) -> set[str]:
+class _Earlier:
+    """Which sessions earlier files put in: later ones of the same id meet these, and not what the store has now.
+
+    The ids are kept only where there are files of several runs; in those of one run no session is twice.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._is_needed = source.rename is None and len({*map(_run_of, source.files)}) > 1
+        self._files: dict[str, Place] = {}
+
+    def note(self, session_id: str, source: Source) -> None:
+        if self._is_needed:
+            [self._files[session_id]] = source.files
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._files
+
+    def texts(self, store: Store, conflict: Conflict, ids: Iterable[str]) -> dict[str, list[str]]:
+        """What the store will have of each of ``ids`` by then."""
+        by_file: dict[Place, set[str]] = {}
+        for session_id in ids:
+            by_file.setdefault(self._files[session_id], set()).add(session_id)
+        found = {}
+        for file, wanted in by_file.items():
+            for header, some in replace(self._source, files=(file,), only=wanted).portions():
+                placings = _look(store, self._source, header, conflict).as_absent(some)
+                found.update({placing.session.id: _texts(placing.items) for placing in placings})
+        return found
+
+
+def _run_of(file: Place) -> str:
+    with ArchiveReader(file) as reader:
+        return reader.header.run_id
+
+
+def _foresee_absent(
+    store: Store, source: Source, conflict: Conflict, foreseen: Foreseen, earlier: _Earlier
+) -> set[str]:
     """Count sessions that are plainly absent, as the archive counts them; the ids of all others."""
     others: set[str] = set()
     for header, some in source.measured():
         look = _look(store, source, header, conflict)
         there = look.existing([session for session, _ in some])
         for session, (_, items, size) in some:
-            if session.id in there or not look.fits_whole(session):
+            if session.id in there or session.id in earlier or not look.fits_whole(session):
                 others.add(session.id)
                 continue
+            earlier.note(session.id, source)
             foreseen.note_found(source, session.id)
             foreseen.tally.add([session.id], Case.BACK, Totals(sessions=1, items=items, bytes=size))
     return others
 
 
-def _foresee_others(store: Store, source: Source, conflict: Conflict, foreseen: Foreseen) -> None:
+def _foresee_others(store: Store, source: Source, conflict: Conflict, foreseen: Foreseen, earlier: _Earlier) -> None:
     for header, some in source.portions():
         for session, _ in some:
             foreseen.note_found(source, session.id)
-        for placing in _look(store, source, header, conflict)(some):
+        again = {session.id for session, _ in some if session.id in earlier}
+        look = _look(store, source, header, conflict)
+        for placing in look(some, earlier.texts(store, conflict, again)):
+            session_id = placing.session.id
             foreseen.tally.count(placing)
+            if session_id not in again and (placing.case.is_writing or conflict is Conflict.REPLACE):
+                earlier.note(session_id, source)
             if placing.case is Case.REFUSED:
-                known = foreseen.conflicts.get(placing.session.id, Totals())
-                foreseen.conflicts[placing.session.id] = known + placing.totals
+                known = foreseen.several if session_id in again else foreseen.conflicts
+                known[session_id] = known.get(session_id, Totals()) + placing.totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +283,12 @@ class _Look:
         """Would all items that the archive counts have a place there?"""
         return session.elsewhere is None and (self.exact or self.structured or not session.extras.get(_STRUCTURE))
 
-    def __call__(self, some: Sequence[Whole]) -> list[Placing]:
+    def __call__(self, some: Sequence[Whole], by_then: Mapping[str, list[str]] | None = None) -> list[Placing]:
+        """``by_then``: the texts of sessions that will be there, in place of what the store has of them now."""
         some = [(self._named(session), items) for session, items in some]
-        ids = [session.id for session, _ in some]
-        there = {whole.session.id: _texts(whole.items) for whole in self.store.whole(ids)}
+        there = dict(by_then or {})
+        ids = [session.id for session, _ in some if session.id not in there]
+        there |= {whole.session.id: _texts(whole.items) for whole in self.store.whole(ids)}
         return [self._placing(session, items, there.get(session.id)) for session, items in some]
 
     def as_absent(self, some: Sequence[Whole]) -> list[Placing]:

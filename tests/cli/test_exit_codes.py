@@ -35,6 +35,12 @@ ERRORS = [
     (["inspect", "-s", "{store}"], 2),
     (["purge", "-s", "{store}"], 2),
     (["nonsense"], 2),
+    (["purge", "-s", "{store}", "--all", "--yes", "--archive", ""], 2),
+    (["trim", "-s", "{store}", "--all", "--yes", "--keep-turns", "1", "--archive", " "], 2),
+    (["export", "-s", "{store}", "--format", "html", "--out", ""], 2),
+    (["archive", "list", ""], 2),
+    (["archive", "prune", "", "--older-than", "1d", "--yes"], 2),
+    (["restore", "", "-s", "{store}", "--yes"], 2),
     (["list", "--config", "/nonexistent.toml", "-s", "{store}"], 2),
 ]
 

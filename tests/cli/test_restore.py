@@ -230,6 +230,48 @@ class TestConflicts:
         assert restore(removed, store, *replace, "--id", "s06").json["removed"]["sessions"] == 1
 
 
+class TestArchivesOfSeveralRuns:
+    """A directory of archives may have a session twice: purged, begun anew, and purged again."""
+
+    @pytest.fixture
+    def twice(self, store: Path, removed: str) -> Path:
+        write_sessions(store, {"s06": ANEW})
+        age(store, {"s06": DAY})
+        directory = Path(removed).parent
+        assert in_process("purge", "-s", store, "--id", "s06", "--archive", directory, "--yes").status == 0
+        return directory
+
+    def test_the_first_goes_in_and_a_dry_run_knows(self, twice: Path, other: Path) -> None:
+        dry, report = restore(twice, other, "-n"), restore(twice, other)
+        for told in (dry, report):
+            assert (told.status, told.json["matched"]["sessions"], told.json["restored"]["sessions"]) == (3, 7, 6)
+            assert told.json["refused"] == ["s06"]
+            assert "archives of several runs have 1 session with different items, such as s06" in told.said
+        assert item_counts(other)["s06"] == 4
+
+    @pytest.mark.parametrize("conflict", ["fail", "replace"])
+    @pytest.mark.parametrize("there", [{}, {"s06": ANEW}, {"s06": [user("hello"), *ANEW]}])
+    def test_nothing_is_written_where_one_of_them_would_be_chosen(
+        self, twice: Path, other: Path, conflict: str, there: dict[str, Any]
+    ) -> None:
+        write_sessions(other, there)
+        age(other, dict.fromkeys(there, DAY))
+        before = rows(other)
+        refused = restore(twice, other, "--on-conflict", conflict)
+        assert (refused.status, refused.error["code"]) == (2, "guard")
+        assert rows(other) == before
+        assert "a real run would refuse" in restore(twice, other, "--on-conflict", conflict, "-n").said
+        assert restore(twice, other, "--on-conflict", conflict, "--exclude", "s06").status == 0
+
+    def test_alike_it_is_put_in_once(self, store: Path, removed: str, other: Path) -> None:
+        restore(removed, store, "--hold-for", "0")
+        directory = Path(removed).parent
+        in_process("purge", "-s", store, "--id", "s06", "--id", "s07", "--archive", directory, "--yes")
+        for flags in (("-n",), ("--on-conflict", "fail")):
+            told = restore(directory, other, *flags).json
+            assert (told["restored"]["sessions"], told["already"]["sessions"]) == (6, 2)
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         "damage",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from operating import DAY, ids_in, in_process, store_of
+from operating import DAY, ids_in, in_process, sessionctl, store_of
 
 KEYS = ["run_id", "command", "store", "actor", "user", "host", "pid", "started_at", "heartbeat_at", "under_way",
         "ended_at", "stopped", "error", "reason", "criteria", "digest", "archive", "undoes", "counts"]  # fmt: skip
@@ -101,3 +103,12 @@ def test_no_room_for_the_archive(store: Path, tmp_path: Path, monkeypatch: pytes
     assert (ran.status, "free" in ran.said, listed()) == (1, True, [])
     assert "s10" in ids_in(store)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("command", [("runs", "list"), ("runs", "show", "x"), ("undo", "x", "--yes")])
+def test_a_ledger_that_nobody_may_look_for_is_not_taken_for_an_empty_one(command: tuple[str, ...]) -> None:
+    with TemporaryDirectory() as outside:
+        Path(outside).chmod(0)
+        ran = sessionctl(*command, env={"SESSIONCTL_STATE_DIR": f"{outside}/state"}, as_nobody=os.getuid() == 0)
+    assert (ran.status, ran.out) == (1, b"")
+    assert "the ledger of runs cannot be used" in ran.said

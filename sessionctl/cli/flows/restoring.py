@@ -26,7 +26,7 @@ from sessionctl.core.model import Conflict, Guard, Outcome
 from sessionctl.core.plan import Allowances, Totals, refusals
 from sessionctl.core.report import Report, Stopped
 from sessionctl.core.selector import Selector
-from sessionctl.core.units import exact_duration
+from sessionctl.core.units import count, exact_duration
 from sessionctl.errors import GuardRefused, SessionctlError, UsageError
 from sessionctl.ledger import Ledger, Pulse, Run, new_run, private_directory
 from sessionctl.operations.archives import files
@@ -68,7 +68,10 @@ def restore_archive(errand: Errand, out: Output) -> int:
         source = source_of(found, errand.selector, store.now(), rename=errand.rename)
         foreseen = foresee_restore(store, source, errand.conflict)
         if errand.rename is not None and (selected := foreseen.tally.matched.sessions) != 1:
-            raise UsageError(f"--as goes with exactly one session, and {selected} are selected", hint="name it by --id")
+            raise UsageError(
+                f"--as goes with exactly one session, and {selected} are selected",
+                hint="name it by --id, of the archive of one run",
+            )
         plan = None
         if errand.conflict is Conflict.REPLACE and foreseen.conflicts:
             plan = plans.enter_context(_plan(errand, store, foreseen.conflicts))
@@ -116,6 +119,8 @@ class _Work:
         if self.plan:
             self.replaced = foresee(self.plan, limits=self.limits)
         refused = self._refusals()
+        if self.foreseen.several and self.errand.conflict is Conflict.SKIP:
+            self.out.warn(f"{self._several()}: of each the first is put back, which is the oldest of a directory")
         if self.errand.consent.dry_run:
             return self._dry(refused)
         if refused:
@@ -136,7 +141,13 @@ class _Work:
         if self.errand.conflict is Conflict.FAIL and self.foreseen.conflicts:
             some = ", ".join(list(self.foreseen.conflicts)[:3])
             found.append(f"{len(self.foreseen.conflicts)} sessions are there with other items, such as {some}")
+        if self.foreseen.several and self.errand.conflict is not Conflict.SKIP:
+            found.append(f"{self._several()}: name the archive of one run")
         return found + list(refusals(self.plan.header, Allowances(max_share=1.0)) if self.plan else ())
+
+    def _several(self) -> str:
+        number, some = len(self.foreseen.several), ", ".join(list(self.foreseen.several)[:3])
+        return f"archives of several runs have {count(number, 'session')} with different items, such as {some}"
 
     def _question(self, replacing: int) -> str:
         question = f"Put {self.expected.restored.sessions} sessions into {self.store.address.label}?"

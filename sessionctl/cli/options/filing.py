@@ -79,6 +79,8 @@ def _layout(
     force: ForceOpt = False,
 ) -> Layout:
     """What the options mean together. Raises UsageError where they contradict."""
+    if not destination.strip():
+        raise UsageError("--out is empty", hint="name a file or directory, or - for stdout")
     if "://" in destination:
         raise UsageError(
             f"--out {mask(destination)} is a URL: exports go to files here or to stdout",

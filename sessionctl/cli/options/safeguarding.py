@@ -119,6 +119,8 @@ def _safety(
     allow_cascade: AllowCascadeOpt = False,
 ) -> Safety:
     """What these options mean. Raises UsageError where they contradict."""
+    if archive is not None and not archive.strip():
+        raise UsageError("--archive is empty", hint="name a directory or URL; --no-archive is for none")
     if archive and no_archive:
         raise UsageError("--archive and --no-archive exclude each other")
     return Safety(
