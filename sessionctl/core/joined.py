@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from typing import Any
 
 from sessionctl.core.record import PlainItem
 
@@ -34,11 +35,13 @@ class JoinedItems(Iterable[PlainItem]):
 NO_ITEMS = JoinedItems((), (), ())
 
 
-def in_order(keys: Sequence[int], stamps: Sequence[bytes], texts: Sequence[bytes]) -> JoinedItems | None:
+def in_order(keys: Sequence[Any], stamps: Sequence[bytes], texts: Sequence[bytes]) -> JoinedItems | None:
     """Items that are in their order already, at least one; stamps are in UTC.
 
-    None where a text has a line break or is no UTF-8, or a stamp is not of whole seconds, as most are.
+    None where a key is no whole number, a text has a line break or is no UTF-8, or a stamp has a fraction of a second.
     """
+    if set(map(type, keys)) != {int}:
+        return None
     whole, told = b"".join(texts), b"\n".join(stamps)
     if b"\n" in whole or set(told.translate(_SHOWN).split(b"\n")) != {_SECONDS} or not _are_utf8(texts, whole):
         return None

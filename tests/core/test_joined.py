@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionctl.core.joined import NO_ITEMS, joined
+from sessionctl.core.joined import NO_ITEMS, in_order, joined
 from sessionctl.core.record import rfc3339
 
 STAMP = b"2026-01-01 10:00:00"
@@ -49,3 +49,24 @@ def test_they_come_by_time_and_then_by_key() -> None:
 )
 def test_what_cannot_be_told_apart_for_certain_is_not(keys: bytes, stamps: bytes, texts: bytes) -> None:
     assert rows(keys, stamps, texts) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "stamp", "text"),
+    [
+        (b"1", STAMP, b"{}"),
+        (1.0, STAMP, b"{}"),
+        (True, STAMP, b"{}"),
+        (1, STAMP, b"{\n}"),
+        (1, STAMP, b"\xff"),
+        (1, STAMP + b".5", b"{}"),
+        (1, STAMP + b"Z", b"{}"),
+        (1, b"2026-02-30 10:00:00", b"{}"),
+        (1, b"", b"{}"),
+    ],
+)
+def test_what_is_in_order_is_taken_only_as_it_mostly_is(key: object, stamp: bytes, text: bytes) -> None:
+    assert in_order([key, 2], [stamp, STAMP], [text, b"{}"]) is None
+    items = in_order([1, -2], [STAMP, b"2025-01-01 00:00:00"], [b"{}", "é".encode()])
+    assert items is not None
+    assert list(items) == [(1, None, "2026-01-01T10:00:00Z", "{}"), (-2, None, "2025-01-01T00:00:00Z", "é")]
