@@ -9,10 +9,11 @@ from sessionctl.archive.places import Entry, Place, place
 from sessionctl.errors import ArchiveDamaged, ArchiveMissing
 
 _SEGMENT = re.compile(r"(\d{6,})\.jsonl(?:\.zst|\.gz)?", re.ASCII)
+_ARCHIVE = re.compile(r".+\.jsonl(?:\.zst|\.gz)?", re.DOTALL)
 
 
 def segments(address: str | Place) -> list[Place]:
-    """The archive files at ``address`` in order: a file, a run's directory, or a directory of such directories.
+    """The archive files at ``address`` in order: a file, the directory of a run or an export, or one of runs'.
 
     Files in the making are passed over. Raises ArchiveMissing where there is none, ArchiveDamaged where one
     is missing in a row.
@@ -22,11 +23,13 @@ def segments(address: str | Place) -> list[Place]:
         at.size()  # raises where there is nothing
         return [at]
     entries = at.entries()
-    found = list(_of_run(at, entries))
+    exported = _of_export(at, entries)
+    found = [] if exported else list(_of_run(at, entries))
     for entry in entries if not found else ():
         if entry.is_directory:
             run = at.child(entry.name)
             found += _of_run(run, run.entries())
+    found = found or exported
     if not found:
         raise ArchiveMissing(f"there is no archive in {at}")
     return found
@@ -51,6 +54,12 @@ def _of_run(run: Place, entries: list[Entry]) -> Iterator[Place]:
         if _number(name) != expected:
             raise ArchiveDamaged(f"{run}: segment {expected} is missing")
         yield run.child(name)
+
+
+def _of_export(at: Place, entries: list[Entry]) -> list[Place]:
+    """The files that an export in several files wrote, by name; none where all are named like those of a run."""
+    files = [entry for entry in entries if entry.is_file and _ARCHIVE.fullmatch(entry.name)]
+    return [] if all(map(is_segment, files)) else [at.child(name) for name in sorted(file.name for file in files)]
 
 
 def _number(name: str) -> int:

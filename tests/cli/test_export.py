@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from operating import (
     DAY,
+    ids_in,
     in_process,
     item_counts,
     ledger_rows,
@@ -241,6 +242,15 @@ class TestWholeStores:
         assert in_process("export", "-s", store, *arguments).status == 0
         assert len(list((tmp_path / "d").iterdir())) == 10
         assert all(verify(str(path)).counts.sessions == 1 for path in (tmp_path / "d").glob("*.jsonl.gz"))
+
+    def test_archives_in_one_directory_are_restored_together(self, store: Path, tmp_path: Path) -> None:
+        write_sessions(store, {"000001": turn(0)})  # the name of its file is one that a run's archive may have
+        directory = tmp_path / "d"
+        in_process("export", "-s", store, "--format", "archive", "--split", "session", "--out", directory)
+        into = store_of(tmp_path / "into.db", {"own": DAY})
+        assert in_process("archive", "verify", directory, "-o", "jsonl").text.count('"sound": true') == 11
+        assert in_process("restore", directory, "-s", into, "--yes").status == 0
+        assert ids_in(into) == {"own", "000001", *(f"s{n:02}" for n in range(10))}
 
     def test_an_archive_of_nothing_or_of_two_stores_is_refused(self, store: Path, tmp_path: Path) -> None:
         nothing = in_process("export", "-s", store, "--match", "x*", "--format", "archive", "--out", tmp_path / "x")
