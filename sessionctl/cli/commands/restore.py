@@ -30,7 +30,9 @@ CONFLICTS = "Sessions that are there already"
 )
 def command(
     *,
-    source: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A file, the directory of a run or an export, one of runs'; a URL.")],
+    source: Annotated[
+        str, typer.Argument(metavar="ARCHIVE", help="A file, a run's or an export's directory, one of runs'.")
+    ],
     chosen: Selector,
     store: Annotated[
         str | None,
