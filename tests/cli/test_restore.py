@@ -273,6 +273,20 @@ class TestArchivesOfSeveralRuns:
 
 
 class TestRefused:
+    def test_a_store_whose_tables_were_changed_since(self, store: Path, removed: str, home: Path) -> None:
+        with contextlib.closing(sqlite3.connect(store)) as db:
+            db.execute("ALTER TABLE agent_messages ADD COLUMN added TEXT")
+        before, runs = rows(store), len(ledger_rows(home))
+        for command in (["restore", removed, "-s", store], ["undo", Path(removed).name]):
+            refused = in_process(*command, "--yes", "-o", "json")
+            assert (refused.status, refused.error["code"]) == (2, "guard")
+            assert "agent_messages.added" in refused.error["message"]
+            dry = in_process(*command, "-n", "-o", "json")
+            assert "a real run would refuse" in dry.said
+            assert dry.json["restored"]["sessions"] == 6
+        assert rows(store) == before
+        assert len(ledger_rows(home)) == runs
+
     @pytest.mark.parametrize(
         "damage",
         [lambda data: data[:-30], lambda data: data[: len(data) // 2] + b"\0\0\0" + data[len(data) // 2 + 3 :]],

@@ -141,6 +141,8 @@ class _Work:
         if self.errand.conflict is Conflict.FAIL and self.foreseen.conflicts:
             some = ", ".join(list(self.foreseen.conflicts)[:3])
             found.append(f"{len(self.foreseen.conflicts)} sessions are there with other items, such as {some}")
+        if self.plan is None and self.expected.restored.sessions and (frozen := self.store.info().frozen):
+            found.append(f"{self.store.address.label} is not changed: {frozen}")
         if self.foreseen.several and self.errand.conflict is not Conflict.SKIP:
             found.append(f"{self._several()}: name the archive of one run")
         return found + list(refusals(self.plan.header, Allowances(max_share=1.0)) if self.plan else ())

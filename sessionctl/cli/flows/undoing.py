@@ -64,12 +64,18 @@ def undo_run(errand: Errand, out: Output) -> int:
             ledger.take_up(run.run_id)
             segments = settle(store, ledger, run, segments)
         foreseen = foresee_undo(store, run, segments, address_of)
+        frozen = store.info().frozen if foreseen.restored.sessions else None
+        refused = f"{store.address.label} is not changed: {frozen}"
         if errand.consent.dry_run:
+            if frozen:
+                out.warn(f"a real run would refuse: {refused}")
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
         if not errand.consent.yes:
             _show(out, run, foreseen, planned=True, to_stderr=True)
         if not foreseen.restored.sessions:
             return _report(errand, out, run, foreseen, Stopped.DONE, None, began)
+        if frozen:
+            raise GuardRefused(refused)
         question = f"Put {foreseen.restored.sessions} sessions back into {store.address.label}?"
         if not out.confirm(question, yes=errand.consent.yes):
             raise GuardRefused("not confirmed: nothing was changed")
