@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _TOGETHER = 200
 """Sessions read at once."""
-_MOST_SESSIONS = 10_000
-"""In one segment: their ids are kept in memory until they have been dealt with."""
+_MOST_SESSIONS = 2_500
+"""In one segment. Their ids are kept in memory; and while the first one is made, nothing is changed yet."""
 _LOOK_UP_S = 0.1
 """While a segment is in the making, the run looks up so often: for a signal, or for its time being over."""
 

@@ -257,6 +257,22 @@ def test_contents_come_in_the_order_asked_for(url: str) -> None:
         assert_contents_in_order(store, ["a", "b", "c"])
 
 
+def test_large_sessions_are_read_last_and_told_in_their_turn(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = json.dumps({"role": "user", "content": "x" * 2**20})
+    postgres_execute(url, "INSERT INTO agent_messages (session_id, message_data) VALUES ('a', %s)", (large,))
+
+    def whole() -> list[Any]:
+        return [(session, list(items)) for session, items in store.whole(["c", "a", "b"])]
+
+    with opened(url, timezone="UTC") as store:
+        found = whole()
+        assert [session.id for session, _ in found] == ["c", "b", "a"]
+        assert [session_id for session_id, _ in store.contents(["c", "a", "b"])] == ["c", "a", "b"]
+        assert_contents_of_whole(store, ["a", "b", "c"])
+        monkeypatch.setattr("sessionctl.stores.sql.whole._FETCHED_BYTES", 2)
+        assert sorted(whole(), key=str) == sorted(found, key=str)
+
+
 def test_stamps_beyond_all_calendars_are_far_away(url: str) -> None:
     for session_id, stamp in (("a", "infinity"), ("b", "-infinity"), ("c", "0044-03-15 BC")):
         postgres_execute(url, "UPDATE agent_sessions SET updated_at = %s WHERE session_id = %s", (stamp, session_id))

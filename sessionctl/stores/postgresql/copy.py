@@ -155,9 +155,9 @@ class CopyingStore(SqlStore):
         """Must the server tell what stamps become in ``column``?"""
         return column.info["facts"].clock is Clock.LOCAL and not exact and not self._is_utc(connection)
 
-    def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
+    def _in_groups(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[WholeSession]:
         self._is_utc(connection)  # known then to ``_instant_beyond``
-        return super()._whole_of(connection, ids)
+        return super()._in_groups(connection, ids, most)
 
     def _is_utc(self, connection: Connection) -> bool:
         """Are local times here those of UTC? Asked once: they are of the role, whatever connection it has."""

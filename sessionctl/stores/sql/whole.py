@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -51,10 +51,15 @@ class SqlWholeStore(SqlHoldStore):
     # --- out ----------------------------------------------------------------------------------
 
     def whole(self, session_ids: Sequence[str]) -> Iterator[WholeSession]:
+        return self._whole_by(self._whole_of, session_ids)
+
+    def _whole_by(
+        self, of: Callable[[Connection, Sequence[str], int], Iterator[WholeSession]], session_ids: Sequence[str]
+    ) -> Iterator[WholeSession]:
         with self._translated():
             for connection, ids in self._snapshots(session_ids):
                 self._before_lookups(connection)
-                yield from self._whole_of(connection, ids)
+                yield from of(connection, ids, _FETCHED_BYTES)
 
     def contents(self, session_ids: Sequence[str]) -> Iterator[tuple[str, Iterable[PlainItem]]]:
         for ids in chunked(dict.fromkeys(session_ids), _TOGETHER):
@@ -77,7 +82,7 @@ class SqlWholeStore(SqlHoldStore):
         self, ids: Iterable[str], known: Mapping[str, JoinedItems]
     ) -> Iterator[tuple[str, Iterable[PlainItem]]]:
         """What is known of these sessions, and between it the rest of them as ``whole``."""
-        rest = self.whole([session_id for session_id in ids if session_id not in known])
+        rest = self._whole_by(self._in_groups, [session_id for session_id in ids if session_id not in known])
         coming = next(rest, None)
         for session_id in ids:
             if session_id in known:
@@ -110,7 +115,12 @@ class SqlWholeStore(SqlHoldStore):
         data = self._messages.c.message_data
         return case((self._octets(data) <= literal_column(str(most)), data))
 
-    def _whole_of(self, connection: Connection, ids: Sequence[str]) -> Iterator[WholeSession]:
+    def _whole_of(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[WholeSession]:
+        """These sessions in any order; those of more than ``most`` octets are streamed."""
+        return self._in_groups(connection, ids, most)
+
+    def _in_groups(self, connection: Connection, ids: Sequence[str], most: int) -> Iterator[WholeSession]:
+        """As ``_whole_of``, in their order: some are fetched at a time, of about ``most`` octets together."""
         mine = self._is_exactly_any(self._sessions.c.session_id, ids)
         places = {session_id: place for place, session_id in enumerate(ids)}
         found = sorted(connection.execute(self._records.where(mine)).all(), key=lambda row: places[row.id])
@@ -122,36 +132,40 @@ class SqlWholeStore(SqlHoldStore):
         for row in found:
             group.append(row)
             weight += _weight(sizes, row.id)
-            if weight > _FETCHED_BYTES:
-                yield from self._fetched_whole(connection, group, sizes)
+            if weight > most:
+                yield from self._fetched_whole(connection, group, sizes, most)
                 group, weight = [], 0
-        yield from self._fetched_whole(connection, group, sizes)
+        yield from self._fetched_whole(connection, group, sizes, most)
 
     def _fetched_whole(
-        self, connection: Connection, rows: Sequence[Any], sizes: Mapping[str, Any]
+        self, connection: Connection, rows: Sequence[Any], sizes: Mapping[str, Any], most: int
     ) -> Iterator[WholeSession]:
         """These sessions with their items; the last one may be large and is streamed if it is."""
         if not rows:
             return
         *small, last = rows
-        if _weight(sizes, last.id) <= _FETCHED_BYTES:
+        if _weight(sizes, last.id) <= most:
             small.append(last)
         items = self._items_of(connection, [row.id for row in small])
         for row in rows:
-            session = self._record(row, sizes.get(row.id))
-            mine = items.get(row.id)
-            yield WholeSession(session, self._streamed_items(connection, sizes[row.id]) if mine is None else mine)
+            size, mine = sizes.get(row.id), items.get(row.id)
+            stored = self._streamed_items(connection, row.id, size) if mine is None else mine
+            yield WholeSession(self._record(row, size), stored)
 
     def _sizes_of(self, ids: Sequence[str]) -> Select[Any]:
-        """Of the sessions of these ids that have items: how many, their octets, the newest key and when it came.
+        """Of the sessions of these ids that have items their ``_size``.
 
         Without the sessions' own rows: a join with them makes the server read all items of all sessions.
         """
-        m, owner = self._messages.c, self._owner().label("owner")
+        owner, mine = self._owner().label("owner"), self._is_any(self._messages.c.session_id, ids)
+        return select(owner, *self._size()).where(mine).group_by(owner)
+
+    def _size(self) -> tuple[Expression, ...]:
+        """Of the items of a session: how many, their octets, those of the largest, the newest key and when it came."""
+        m = self._messages.c
         octets = self._octets(m.message_data)
         sums = func.count().label("items"), func.sum(octets).label("bytes"), func.max(octets).label("largest")
-        newest = (self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at"))
-        return select(owner, *sums, *newest).where(self._is_any(m.session_id, ids)).group_by(owner)
+        return *sums, self._largest_key().label("newest_key"), self._newest(m.created_at).label("newest_at")
 
     def _items_of(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[StoredItem]]:
         """The items of these sessions, but for those whose order only the server can tell.
@@ -181,8 +195,8 @@ class SqlWholeStore(SqlHoldStore):
     def _before_lookups(self, connection: Connection) -> None:
         """What makes this transaction fit for statements over a few sessions."""
 
-    def _streamed_items(self, connection: Connection, size: Any) -> Iterator[StoredItem]:
-        m, session_id = self._messages.c, size.owner
+    def _streamed_items(self, connection: Connection, session_id: str, size: Any) -> Iterator[StoredItem]:
+        m = self._messages.c
         statement = self._whole_items.where(m.session_id == session_id, *self._exactly(literal(session_id)))
         # Of this statement alone: of the connection it would hold for the next ones too, which are not streamed.
         together = max(1, min(_MOST_STREAMED, 4 * _FETCHED_BYTES // max(1, int(size.largest or 0))))
