@@ -54,6 +54,12 @@ def create_store(address: StoreAddress, *, bare: bool = False) -> Store:
     return open_store(address)
 
 
+def longest_new_text(address: StoreAddress) -> int | None:
+    """The most octets of a text in tables that ``create_store`` would make; None where there is no limit."""
+    with _driver_named(address):
+        return adapter(address.scheme).longest_new_text(address)
+
+
 def complete_store(address: StoreAddress) -> Store:
     """Add what ``create_store`` left out of ``bare`` tables, and open the store."""
     with _driver_named(address):

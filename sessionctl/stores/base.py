@@ -91,6 +91,11 @@ class Store(ABC):
         raise Unsupported(f"the tables of {address} cannot be made by sessionctl")
 
     @classmethod
+    def longest_new_text(cls, address: StoreAddress) -> int | None:  # noqa: ARG003
+        """The most octets of a text in tables that ``create`` would make there; None where there is no limit."""
+        return None
+
+    @classmethod
     def complete(cls, address: StoreAddress) -> None:
         """Add what ``create`` left out. Idempotent."""
         raise Unsupported(f"the tables of {address} cannot be completed by sessionctl")

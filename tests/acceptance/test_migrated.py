@@ -235,6 +235,56 @@ def test_what_has_no_place_is_found_before_the_first_write(tmp_path: Path, mysql
     assert mysql_execute(mysql_url, "SELECT count(*) FROM agent_sessions") == [(4,)]
 
 
+def test_what_has_no_place_in_tables_still_to_be_made_is_found_before_they_are(tmp_path: Path, mysql_url: str) -> None:
+    source = tmp_path / "source.db"
+    [(packet,)] = mysql_execute(mysql_url, "SELECT @@max_allowed_packet")
+    write_sessions(source, {
+        "blank": turn(1), "blank ": turn(1), "fits": turn(1), "large ": [user("y" * packet)],
+        "quotes": [user("\n" * (packet // 3))],
+    })  # fmt: skip
+    told = in_process("migrate", source, mysql_url, "--create-tables", "--dry-run", "-o", "json")
+    assert {each["session_id"] for each in told.json["misfits"]} == {"blank ", "large "}
+    assert migrate(source, mysql_url, "--create-tables").status == 2
+    done = migrate(source, mysql_url, "--create-tables", "--skip-misfits")
+    assert (done.status, done.json["restored"]["sessions"], done.json["skipped"]["failed"]) == (3, 2, 1), done.said
+    again = in_process("migrate", source, mysql_url, "--yes", "--skip-misfits")
+    assert "in place    2 sessions" in again.text
+    assert "no place    2 sessions" in again.text
+    assert "not everything is in place" in again.text
+
+
+def test_of_a_fleet_only_the_session_that_has_no_place_is_left_out(tmp_path: Path) -> None:
+    tenants, place = tmp_path / "tenants", tmp_path / "target.db"
+    tenants.mkdir()
+    for tenant in ("acme", "umbrella"):
+        write_sessions(tenants / f"{tenant}.db", {"u1": [user(tenant)], f"only {tenant}": turn(2)})
+    done = in_process("migrate", tenants, place, "--create-tables", "--yes", "--skip-misfits")
+    assert done.status == 3
+    assert "in place    3 sessions" in done.text
+    assert "all that has a place there is in place" in done.text
+    assert read(str(place), ["u1"]) == {"u1": [user("acme")]}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_time_that_the_target_cannot_hold_fails_its_session_alone(kind: str, target: Target, tmp_path: Path) -> None:
+    source, place = tmp_path / "source.db", target(kind)
+    late = {"postgresql": "no time", "mysql": "2039-01-01 00:00:00"}[kind]
+    write_sessions(source, {"good": turn(1), "late": turn(1)})
+    for table in ("agent_sessions", "agent_messages"):
+        execute(str(source), f"UPDATE {table} SET created_at = '{late}' WHERE session_id = 'late'")
+    done = migrate(source, place, "--create-tables")
+    assert (done.status, done.json["restored"]["sessions"], done.json["refused"]) == (3, 1, ["late"])
+    assert (done.json["skipped"]["failed"], done.json["skipped"]["changed"]) == (1, 0)
+
+
+def test_that_branches_stay_is_told_before_and_after(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with made(MAKERS["sqlite-advanced"], request) as case:
+        case.write("branched", turn(1))
+        for flags in (["--dry-run"], ["--yes"]):
+            told = in_process("migrate", address(case), tmp_path / "target.db", "--create-tables", *flags)
+            assert "stays       what AdvancedSQLiteSession has beside its main branches, and usage" in told.text
+
+
 def test_holds_are_carried_over(tmp_path: Path) -> None:
     source, place = tmp_path / "source.db", tmp_path / "target.db"
     write_sessions(source, {"a*b": turn(1), "legal:1": turn(1)})
@@ -306,3 +356,8 @@ def test_a_store_is_not_copied_into_itself(tmp_path: Path) -> None:
     source = tmp_path / "source.db"
     write_sessions(source, {"s": turn(1)})
     assert migrate(source, source).status == 2
+    (tmp_path / "link.db").symlink_to(source)
+    for other in (tmp_path / "link.db", tmp_path / "sub" / ".." / "source.db"):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        done = migrate(source, other, "--id-prefix", "x:")
+        assert (done.status, "is itself among the sources" in done.said) == (2, True)

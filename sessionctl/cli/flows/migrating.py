@@ -182,7 +182,7 @@ class _Work:
         migration = Migration(
             routes=self.ways, record=self.record, limits=self.errand.limits, stop=stop, bare=self.record.is_bare,
             processes=self.processes, observe=seen,
-            left_out=frozenset(misfit.session_id for misfit in self.outlook.misfits),
+            left_out=frozenset((misfit.source, misfit.session_id) for misfit in self.outlook.misfits),
             mean=self.outlook.matched.items // max(1, self.outlook.matched.sessions),
         )  # fmt: skip
 
@@ -218,7 +218,7 @@ class _Work:
             show_outlook(self.out, self.outlook, self._title(), self.out.console)
             self.out.note("dry run: nothing was changed")
         else:
-            show_cut_over(self.out, self.done, self._title())
+            show_cut_over(self.out, self.done, self._title(), self.outlook)
             self.out.line(f"  run         {run.run_id}")
             if error:
                 self.out.line(f"  error       {error.message}")

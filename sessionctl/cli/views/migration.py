@@ -18,7 +18,7 @@ _NAMED = 10
 _WHY = {
     Case.ALREADY: "with all these items",
     Case.REFUSED: "they are there with other items",
-    Case.UNFIT: "the target cannot hold their ids or texts",
+    Case.UNFIT: "the target cannot hold their ids, texts or times",
 }
 
 
@@ -36,13 +36,19 @@ def show_outlook(out: Output, outlook: Outlook, title: str, console: Console) ->
         out.line(f"  there now   {count(others, 'session')} of the same ids, to be compared", console=console)
     if outlook.holds:
         out.line(f"  holds       {outlook.holds:,} are carried over", console=console)
-    if outlook.misfits:
-        out.line(f"  no place    {count(len(outlook.misfits), 'session')}", console=console)
-        for misfit in outlook.misfits[:_NAMED]:
+    _show_what_stays(out, outlook, console)
+
+
+def _show_what_stays(out: Output, outlook: Outlook, console: Console) -> None:
+    if outlook.loses_branches:
+        out.line("  stays       what AdvancedSQLiteSession has beside its main branches, and usage", console=console)
+    if misfits := outlook.misfits:
+        out.line(f"  no place    {count(len(misfits), 'session')}", console=console)
+        for misfit in misfits[:_NAMED]:
             out.line(f"              {misfit.session_id}: {misfit.why}", console=console)
 
 
-def show_cut_over(out: Output, done: CutOver, title: str) -> None:
+def show_cut_over(out: Output, done: CutOver, title: str, outlook: Outlook) -> None:
     """What was done, and whether the source may be left."""
     out.line(title)
     show_tally(out, done.tally, out.console, _WHY, WORDS | {Case.BACK: "copied"})
@@ -56,12 +62,14 @@ def show_cut_over(out: Output, done: CutOver, title: str) -> None:
         out.line(f"  left        {count(len(done.left), 'session')} (changed in the target, or held there)")
         for session_id in done.left[:_NAMED]:
             out.line(f"              {session_id}")
+    _show_what_stays(out, outlook, out.console)
     if not done.passes:
         return
     if done.stopped is not Stopped.DONE:
         state = "stopped before the end: run it again, and it goes on"
     elif done.is_clean:
-        state = "everything is in place: stop the writers, run it once more, and switch"
+        what = "all that has a place there" if outlook.misfits else "everything"
+        state = f"{what} is in place: stop the writers, run it once more, and switch"
     elif done.left or done.tally.refused:
         state = "not everything is in place: see above"
     else:

@@ -55,7 +55,7 @@ class Migration:
     """A migration at work, by ``processes`` where there are any, and where no limit needs every step counted.
 
     ``observe`` is told what was copied so far; ``bare``: the tables have no index yet; ``left_out`` are sessions
-    of the sources that have no place in the target; ``mean`` is how many items a session has on average.
+    that have no place in the target, (source, id); ``mean`` is how many items a session has on average.
     """
 
     routes: Sequence[Route]
@@ -64,7 +64,7 @@ class Migration:
     stop: Stop
     processes: Processes | None = None
     bare: bool = False
-    left_out: frozenset[str] = frozenset()
+    left_out: frozenset[tuple[str, str]] = frozenset()
     mean: int = 0
     observe: Callable[[Totals], None] = lambda _: None
     began: float = field(default_factory=time.monotonic)
@@ -117,14 +117,16 @@ class Migration:
     ) -> Generator[Lot, None, None]:
         """What is not in place as it is now, as long as the run goes on."""
         want = Want.NOTHING if self.record.is_empty else Want.VERSION
-        for refs in self._batches(source.sessions(Query(), order=Order.PHYSICAL, want=want)):
+        recorded = route.source.recorded
+        for some in self._batches(source.sessions(Query(), order=Order.PHYSICAL, want=want)):
+            listed.update(hash(route.id_there(ref.id)) for ref in some)
+            refs = [ref for ref in some if (recorded, ref.id) not in self.left_out]
             there = [route.id_there(ref.id) for ref in refs]
-            listed.update(map(hash, there))
             known = self.record.find(name for name in there if hash(name) in present)
             wanted = [
                 ref.id
                 for ref, name in zip(refs, there, strict=True)
-                if (name not in known or known[name].version != ref.version) and ref.id not in self.left_out
+                if name not in known or known[name].version != ref.version
             ]
             found.in_place += len(refs) - len(wanted)
             while wanted:

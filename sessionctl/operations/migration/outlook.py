@@ -13,6 +13,7 @@ from sessionctl.errors import StoreNotUnderstood
 from sessionctl.operations.migration.fitting import Fitting, Misfit, Unmade
 from sessionctl.operations.migration.record import MigrationRecord
 from sessionctl.operations.migration.routes import Route
+from sessionctl.operations.restore import BRANCHED
 from sessionctl.stores import open_store
 from sessionctl.stores.base import Store
 
@@ -23,7 +24,8 @@ _TOGETHER = 1000
 class Outlook:
     """``in_place``: copied before and unchanged since; ``there``: sessions that the target has under these ids.
 
-    Octets are not known beforehand: that would take a pass over all items.
+    ``loses_branches``: sources know branches, and the target does not. Octets are not known beforehand: that would
+    take a pass over all items.
     """
 
     makes_tables: bool = False
@@ -31,6 +33,7 @@ class Outlook:
     in_place: int = 0
     there: int = 0
     holds: int = 0
+    loses_branches: bool = False
     misfits: list[Misfit] = field(default_factory=list)
 
     @property
@@ -64,16 +67,20 @@ def usable(ways: Sequence[Route]) -> tuple[list[Route], int]:
 
 def look(ways: Sequence[Route], target: Store | None, record: MigrationRecord) -> Outlook:
     """``target`` is None where its tables are still to be made."""
-    outlook, fitting = Outlook(makes_tables=target is None), Fitting(target or Unmade(ways[0].target.scheme))
+    outlook, fitting = Outlook(makes_tables=target is None), Fitting(target or Unmade(ways[0].target))
     ids_there = {hash(ref.id) for ref in target.sessions(Query(), order=Order.PHYSICAL)} if target else set()
+    is_branched = target is not None and target.info().flavour == BRANCHED
     for route in ways:
         with open_store(route.source) as source:
-            now = source.now()
+            outlook.loses_branches |= source.info().flavour == BRANCHED and not is_branched
+            now, misfits = source.now(), dict[str, Misfit]()
             outlook.holds += sum(hold.lasts(now) for hold in source.holds())
             for refs in _portions(source, Want.COUNT if record.is_empty else Want.VERSION):
                 _count(outlook, route, refs, record, ids_there)
-                outlook.misfits += fitting.by_ids(route, source, [ref.id for ref in refs])
-            outlook.misfits += fitting.by_items(source)
+                misfits |= {each.session_id: each for each in fitting.by_ids(route, source, [ref.id for ref in refs])}
+            for each in fitting.by_items(route, source):
+                misfits.setdefault(each.session_id, each)
+            outlook.misfits += misfits.values()
     return outlook
 
 

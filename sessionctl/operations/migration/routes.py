@@ -37,11 +37,18 @@ def routes(source: StoreAddress, target: StoreAddress, prefix: str) -> Sequence[
     if target.is_fleet:
         raise UsageError(f"{target} is several stores: sessions go into one", hint="name one file")
     found = [Route(source=member, target=target, prefix=_filled(prefix, member)) for member in members(source)]
-    if any(route.source.recorded == target.recorded for route in found):
+    if any(_are_same(route.source, target) for route in found):
         raise UsageError(f"{target} is itself among the sources")
     if _STEM in prefix and len({route.prefix for route in found}) < len(found):
         raise UsageError(f"--id-prefix {prefix!r} is the same for several files of {source}")
     return found
+
+
+def _are_same(source: StoreAddress, target: StoreAddress) -> bool:
+    """By another path or a link, too."""
+    if source.path and target.path and source.path.exists() and target.path.exists():
+        return source.path.samefile(target.path)
+    return source.recorded == target.recorded
 
 
 def _filled(prefix: str, member: StoreAddress) -> str:

@@ -10,6 +10,7 @@ index serves, and compare octets on top where it matters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -45,7 +46,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sessionctl.core.address import StoreAddress
 from sessionctl.core.finding import Finding
-from sessionctl.core.model import Capabilities, Order, Pace, Preflight, Recheck, SessionRef, Want
+from sessionctl.core.model import Capabilities, Order, Pace, Preflight, Recheck, Room, SessionRef, Want
 from sessionctl.core.plan import Totals
 from sessionctl.core.selector import Query
 from sessionctl.drivers.mysql import Numbers, error_number, make_engine, translate
@@ -54,6 +55,7 @@ from sessionctl.stores.drift import LiveColumn
 from sessionctl.stores.holds_table import TABLE
 from sessionctl.stores.mysql.ends import EndsStore
 from sessionctl.stores.mysql.findings import activity_index, findings, id_keys, live_columns
+from sessionctl.stores.mysql.insert import HEAD
 from sessionctl.stores.mysql.layout import find_table, is_mariadb, read_layout
 from sessionctl.stores.mysql.looking import LISTS
 from sessionctl.stores.mysql.measure import Measure, in_one_text
@@ -63,7 +65,7 @@ from sessionctl.stores.mysql.vacuum import VacuumedTables
 from sessionctl.stores.sql.dialect import Condition, Expression
 from sessionctl.stores.sql.findings import SqlFindings
 from sessionctl.stores.sql.layout import Clock, TableFacts
-from sessionctl.stores.sql.schema import complete, create
+from sessionctl.stores.sql.schema import changing, complete, create
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLACK = Decimal(3 * 3600)  # where clocks are set back, a local time stands for two instants at most so far apart
@@ -78,7 +80,7 @@ _READING = (
     LISTS,
 )
 _REFUSALS = frozenset({1217, 1451, 1644, 1761})
-_BINLOG = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
+_SETTINGS = text("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format', 'max_allowed_packet')")
 
 
 class Adapter(VacuumedTables, SqlFindings, EndsStore):
@@ -113,6 +115,11 @@ class Adapter(VacuumedTables, SqlFindings, EndsStore):
         create(make_engine(address, {}), address, "mysql", find_table, translate)
 
     @classmethod
+    def longest_new_text(cls, address: StoreAddress) -> int | None:
+        with changing(make_engine(address, {}), address, translate) as connection:
+            return int(connection.execute(text("SELECT @@max_allowed_packet")).scalar_one()) - HEAD
+
+    @classmethod
     def complete(cls, address: StoreAddress) -> None:
         unchecked = make_engine(address, {"foreign_key_checks": 0})  # or the server writes the table anew
         complete(unchecked, address, "mysql", lambda db: read_layout(db, address), translate)
@@ -121,9 +128,10 @@ class Adapter(VacuumedTables, SqlFindings, EndsStore):
         version = connection.dialect.server_version_info or ()
         self._is_mariadb = is_mariadb(connection)
         self._skips_locked = version >= ((10, 6) if self._is_mariadb else (8, 0, 1))
-        binlog = {row[0].lower(): row[1].upper() for row in connection.execute(_BINLOG)}
+        settings = {row[0].lower(): row[1].upper() for row in connection.execute(_SETTINGS)}
+        self._packet = int(settings["max_allowed_packet"])
         # Replication by statements refuses writes below REPEATABLE READ.
-        self._repeats = binlog.get("log_bin") in ("ON", "1") and binlog.get("binlog_format") == "STATEMENT"
+        self._repeats = settings.get("log_bin") in ("ON", "1") and settings.get("binlog_format") == "STATEMENT"
 
     def _translate(self, error: Exception) -> SessionctlError:
         return translate(error, self.address)
@@ -286,6 +294,10 @@ class Adapter(VacuumedTables, SqlFindings, EndsStore):
     def id_keys(self, session_ids: Sequence[str]) -> Sequence[Any]:
         with self._reading() as db:
             return id_keys(db, self._layout.messages.columns["session_id"], session_ids)
+
+    def room(self) -> Room:
+        room, sent = super().room(), self._packet - HEAD
+        return replace(room, longest_text=min(sent, room.longest_text or sent))
 
     def _live_columns(self, connection: Connection, table: TableFacts) -> Iterable[LiveColumn]:
         return live_columns(connection, table)

@@ -29,6 +29,9 @@ _UNFIT = (DataError, UnicodeEncodeError, OverflowError)
 """A text, a time or a key that this server cannot hold."""
 
 
+_NO_NULL, _NO_NULL_MYSQL = "23502", 1048
+
+
 class Apart(ValueError):
     """Sessions that cannot be put in together, only one by one."""
 
@@ -175,8 +178,8 @@ class SqlPutStore(SqlWholeStore):
         savepoint = connection.begin_nested()
         try:
             outcome = self._put_rows(connection, put)
-        except IntegrityError:  # someone else made the session meanwhile, or a key is another row's by now
-            outcome = Outcome.CHANGED
+        except IntegrityError as error:  # someone else made the session meanwhile, or a key is another row's by now
+            outcome = Outcome.FAILED if _lacks_value(error) else Outcome.CHANGED
         except _UNFIT:
             outcome = Outcome.FAILED
         if outcome is Outcome.DONE:
@@ -209,6 +212,11 @@ class SqlPutStore(SqlWholeStore):
         else:
             self._insert_sessions(connection, [put], exact=put.exact)
         return Outcome.DONE if self._put_items(connection, [put], exact=put.exact) else Outcome.FAILED
+
+
+def _lacks_value(error: IntegrityError) -> bool:
+    """Is there none, as a time that nobody can read, for a column that must have one?"""
+    return getattr(error.orig, "sqlstate", None) == _NO_NULL or getattr(error.orig, "args", ())[:1] == (_NO_NULL_MYSQL,)
 
 
 def session_stamps(put: Put) -> tuple[str | None, str | None]:

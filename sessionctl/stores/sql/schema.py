@@ -23,7 +23,7 @@ def create(engine: Engine, address: StoreAddress, dialect: str, find: Find, tran
     """Make those of the two tables that ``find`` does not, without what may come after the rows."""
     schema = schema_of(dialect, address.options)
     names = (address.options.get("sessions_table", SESSIONS), address.options.get("messages_table", MESSAGES))
-    with _changing(engine, address, translate) as connection:
+    with changing(engine, address, translate) as connection:
         for name, statement in zip(names, (schema.sessions, schema.messages), strict=True):
             if find(connection, name) is None:
                 connection.exec_driver_sql(statement)
@@ -43,7 +43,7 @@ def complete(
     Within the transaction ``prepare`` is called before, and ``indexed`` where the index was made.
     """
     schema = schema_of(dialect, address.options)
-    with _changing(engine, address, translate) as connection:
+    with changing(engine, address, translate) as connection:
         prepare(connection)
         layout = read(connection)
         messages = layout.messages
@@ -58,7 +58,8 @@ def complete(
 
 
 @contextmanager
-def _changing(engine: Engine, address: StoreAddress, translate: Translate) -> Iterator[Connection]:
+def changing(engine: Engine, address: StoreAddress, translate: Translate) -> Iterator[Connection]:
+    """The only transaction of ``engine``."""
     try:
         with engine.begin() as connection:
             yield connection
