@@ -19,7 +19,7 @@ from operating import DAY, store_of
 
 from sessionctl.core.address import parse_address
 from sessionctl.core.joined import JoinedItems
-from sessionctl.core.model import Order
+from sessionctl.core.model import Order, Room
 from sessionctl.core.record import ItemsInStore, rfc3339
 from sessionctl.core.selector import Query
 from sessionctl.export.base import Exported
@@ -131,6 +131,32 @@ def test_real_transcripts_are_the_same_either_way(tmp_path: Path) -> None:
     plain, usual, count = both(put(tmp_path / "store.db", rows))
     assert plain == usual
     assert count == len(rows)
+
+
+def octets(text: Any) -> bytes:
+    """What is stored of one of ``TEXTS``."""
+    return text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape")
+
+
+def test_texts_with_a_nul_are_found_and_no_others(tmp_path: Path) -> None:
+    texts = [*TEXTS, b"\x00", b"a\x00b", b"ab\x00", b"\xff\x00\xff", b"\xc3"]
+    path = put(tmp_path / "store.db", [(f"of text {number}", STAMP, text) for number, text in enumerate(texts)])
+    with open_store(parse_address(str(path))) as store:
+        found = {session_id for session_id, _ in store.outsized(Room(takes_nul=False))}
+    assert found == {f"of text {number}" for number, text in enumerate(texts) if b"\0" in octets(text)}
+
+
+def test_in_a_file_of_utf_16_too(tmp_path: Path) -> None:
+    path, texts = tmp_path / "store.db", {"plain": '{"content": "é😀"}', "not": '{"content": "\x00"}'}
+    usual = put(tmp_path / "usual.db", [])
+    with contextlib.closing(sqlite3.connect(usual)) as made, contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA encoding = 'UTF-16'")
+        for (statement,) in made.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'"):
+            db.execute(statement)
+        db.executemany("INSERT INTO agent_sessions (session_id) VALUES (?)", [(name,) for name in texts])
+        db.executemany("INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)", texts.items())
+    with open_store(parse_address(str(path))) as store:
+        assert [session_id for session_id, _ in store.outsized(Room(takes_nul=False))] == ["not"]
 
 
 @given(st.datetimes().map(str) | st.text("0123456789-: .TW+Z", max_size=26) | st.text())

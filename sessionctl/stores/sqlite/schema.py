@@ -49,9 +49,9 @@ class SchemaInFile(HoldsInFile):
         if room.longest_text is not None:
             limits.append(f"{size} > {room.longest_text}")
         if not room.takes_nul:
-            # A text is as long as it is up to a NUL: to ask that takes half the time of a search, and most are ASCII.
-            is_longer = f"length(CAST(message_data AS TEXT)) < {size}"
-            limits.append(f"({is_longer} AND instr(CAST(message_data AS BLOB), x'00') > 0)")
+            # printf takes what is in front of a NUL: that is shorter only where there is one, and told in half the time
+            # of a search.
+            limits.append(f"length(CAST(printf('%s', CAST(message_data AS TEXT)) AS BLOB)) < {size}")
         sql = (
             f"SELECT session_id, max({size}) FROM {quoted(table)} NOT INDEXED "
             f"WHERE ({' OR '.join(limits) or 'FALSE'}) AND rowid BETWEEN ? AND ? GROUP BY session_id"
