@@ -53,13 +53,14 @@ def _advanced(messages: str) -> str:
     return (
         "SELECT id, message_data, created_at, hidden, "
         "coalesce(seq, max(seq) OVER (ORDER BY id), 0) AS place FROM ("
-        "SELECT m.id, m.message_data, m.created_at, "
-        "max(CASE WHEN v.branch_id = 'main' THEN v.sequence_number END) AS seq, "
-        "CASE WHEN count(v.id) = 0 THEN 'it has no structure row' "
-        "WHEN sum(v.branch_id = 'main') = 0 THEN 'it is on branch ' || min(v.branch_id) || ' only' END AS hidden "
-        f"FROM {messages} m LEFT JOIN message_structure v "
-        "ON v.message_id = m.id AND v.session_id = m.session_id "
-        "WHERE m.session_id = CAST(:session AS TEXT) GROUP BY m.id)"
+        "SELECT m.id, m.message_data, m.created_at, seq, "
+        "CASE WHEN message_id IS NULL THEN 'it has no structure row' "
+        "WHEN NOT on_main THEN 'it is on branch ' || branch || ' only' END AS hidden "
+        f"FROM {messages} m LEFT JOIN ("  # put together first: the SDK's tables have no index by the item
+        "SELECT message_id, max(CASE WHEN branch_id = 'main' THEN sequence_number END) AS seq, "
+        "sum(branch_id = 'main') AS on_main, min(branch_id) AS branch "
+        "FROM message_structure WHERE session_id = CAST(:session AS TEXT) GROUP BY message_id"
+        ") ON message_id = m.id WHERE m.session_id = CAST(:session AS TEXT))"
     )
 
 
