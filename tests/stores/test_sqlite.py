@@ -93,3 +93,15 @@ def test_a_newer_layout_is_not_changed_even_when_asked_directly(tmp_path: Path) 
         with pytest.raises(StoreNotUnderstood, match="owner"):
             store.apply([Delete(session_id="a", version=ref.version or "")], Guard())
         assert store.session("a") is not None
+
+
+def test_rows_whose_ids_are_none_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    store_of(tmp_path / "store.db", {"s": DAY})
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("INSERT INTO agent_sessions (session_id) VALUES (NULL), (x'ff00')")
+        db.execute("INSERT INTO agent_messages (session_id, message_data) VALUES (x'ff00', '{}')")
+    with open_store(parse_address(str(tmp_path / "store.db"))) as store:
+        for order in Order:
+            for want in (Want.NOTHING, Want.SIZE | Want.VERSION):
+                assert [ref.id for ref in store.sessions(Query(), order=order, want=want)] == ["s"]
+                assert [ref.id for ref in store.sessions(Query(), order=order, limit=5, want=want)] == ["s"]

@@ -358,6 +358,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         ``whole``: the first and last rowid of a range are to follow as two more parameters.
         """  # fmt: skip
         clauses, params = conditions(query)
+        clauses.append("typeof(session_id) = 'text'")  # NULL and BLOBs, which others can put there, name no session
         if after is not None:
             clause, values = self._behind(after)
             clauses.append(clause)
@@ -368,7 +369,7 @@ class Adapter(VacuumedFile, SchemaInFile):
             params += named
         if whole:
             clauses.append("rowid BETWEEN ? AND ?")
-        where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+        where = f" WHERE {' AND '.join(clauses)}"
         by, columns = _BY[order], f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
         page = f"{columns}{where} ORDER BY {by}"
         if limit is not None:
