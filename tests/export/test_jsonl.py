@@ -162,13 +162,13 @@ def test_records_are_the_same_of_items_that_came_together(texts: list[str]) -> N
     assert at_once(texts) == written(Format.JSONL, session("s", texts))
 
 
-@pytest.mark.parametrize("before", [*range(440), 100_000])
-def test_a_number_too_long_for_python_is_found_wherever_it_stands(before: int) -> None:
-    text = f'{{"type":"x","{"k" * before}":{"1" * 4301}}}'
-    assert json.loads(record_of(text)[1]) == text
-    [record] = map(strict, at_once([text]).splitlines())
-    assert record["text"] == text
-    assert record_of(text.replace("1" * 4301, "1" * 4300))[1].startswith("{")
+def test_a_number_too_long_for_python_is_found_wherever_it_stands() -> None:
+    for before in (*range(440), 100_000):
+        text = f'{{"type":"x","{"k" * before}":{"1" * 4301}}}'
+        assert json.loads(record_of(text)[1]) == text
+        [record] = map(strict, at_once([text]).splitlines())
+        assert record["text"] == text
+        assert record_of(text.replace("1" * 4301, "1" * 4300))[1].startswith("{")
 
 
 def test_two_broken_texts_that_complete_each_other_stay_broken() -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import cached_property
 from typing import Any
 
+import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import ARRAY, BigInteger, Connection, String, bindparam, func, select, true
 
@@ -28,12 +29,16 @@ class WholeStore(CopyingStore):
         raw: Any = connection.connection.dbapi_connection
         given = {"ids": self._given(list(dict.fromkeys(ids))), "most": most}
         cursor, large = raw.cursor(row_factory=namedtuple_row), []
-        with closing(cursor.stream(self._telling.text, {**self._telling.constants, **given}, binary=True)) as rows:
-            for row in rows:
-                if row.items and not row.keys:
-                    large.append(row)
-                else:
-                    yield WholeSession(self._record(row, row), self._columns(row))
+        try:
+            with closing(cursor.stream(self._telling.text, {**self._telling.constants, **given}, binary=True)) as rows:
+                for row in rows:
+                    if row.items and not row.keys:
+                        large.append(row)
+                    else:
+                        yield WholeSession(self._record(row, row), self._columns(row))
+        except psycopg.Error:
+            connection.invalidate()  # it may be lost, of which SQLAlchemy does not know here
+            raise
         for row in large:
             yield WholeSession(self._record(row, row), self._streamed_items(connection, row.id, row))
 
