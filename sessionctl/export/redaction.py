@@ -54,7 +54,7 @@ _PEM = r"-----(?:{}) [A-Z ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----"
 
 
 class _Kind(NamedTuple):
-    """Secrets of one kind: in each match of ``pattern`` is one of ``hints``, ``folded`` where case does not count."""
+    """Secrets of one kind: in each match of ``pattern`` is one of ``hints``; ``is_folded``: in lower case."""
 
     pattern: str
     hints: tuple[str, ...]

@@ -28,13 +28,7 @@ class Turns:
 
     def has(self, number: int) -> bool:
         """Is it this turn already?"""
-        if self._taken != number:
-            pipe = self._pipes[number % len(self._pipes)][0]
-            if not select.select([pipe], [], [], 0)[0]:
-                return False
-            self._take(pipe)
-            self._taken = number
-        return True
+        return self._taken == number or bool(_coming(self._pipes[number % len(self._pipes)][0]).poll(0))
 
     def write(self, number: int, blocks: Iterable[bytes | memoryview]) -> None:
         """Write what comes next in this turn, which is waited for.
@@ -60,8 +54,7 @@ class Turns:
                 os.posix_fadvise(self._file, began, length, os.POSIX_FADV_DONTNEED)
 
     def _take(self, pipe: int) -> None:
-        coming = select.poll()
-        coming.register(pipe, select.POLLIN)
+        coming = _coming(pipe)
         while not coming.poll(_LOOK_UP_MS):
             if os.getppid() != self._parent:
                 raise BrokenPipeError
@@ -77,3 +70,10 @@ class Turns:
             for end in pipe:
                 os.close(end)
         self._pipes.clear()
+
+
+def _coming(pipe: int) -> select.poll:
+    """What tells whether there is something to read; a select could not for numbers above 1,023."""
+    coming = select.poll()
+    coming.register(pipe, select.POLLIN)
+    return coming

@@ -59,7 +59,6 @@ from sessionctl.stores.postgresql.preflight import preflight
 from sessionctl.stores.postgresql.rewrite import take_items
 from sessionctl.stores.postgresql.streaming import StreamingStore
 from sessionctl.stores.postgresql.vacuum import VacuumedTables
-from sessionctl.stores.postgresql.whole import WholeStore
 from sessionctl.stores.sql.dialect import Condition, Expression
 from sessionctl.stores.sql.findings import SqlFindings
 from sessionctl.stores.sql.layout import Clock, TableFacts
@@ -106,7 +105,7 @@ _GIVEN = text(
 """The newest key that the table's sequence gave; without one that can be asked, any key counts as given."""
 
 
-class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, WholeStore, DeletingStore):
+class Adapter(VacuumedTables, SqlFindings, StreamingStore, PlainStore, DeletingStore):
     """A store of SQLAlchemySession on PostgreSQL."""
 
     capabilities = Capabilities(

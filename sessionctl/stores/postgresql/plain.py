@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from sessionctl.core.joined import NO_ITEMS, JoinedItems, joined
-from sessionctl.stores.postgresql.copy import CopyingStore
+from sessionctl.stores.postgresql.whole import WholeStore
 from sessionctl.stores.sql.dialect import Expression
 from sessionctl.stores.sql.layout import Clock
 from sessionctl.stores.sql.prepared import Prepared
@@ -36,7 +36,7 @@ _FIRST, _BEYOND = b"0002", b"9999"
 """Between these times are told as they stand; others can be beyond Python's calendar elsewhere."""
 
 
-class PlainStore(CopyingStore):
+class PlainStore(WholeStore):
     """A store whose items can be had so."""
 
     _joins_with: ClassVar[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}

@@ -61,6 +61,7 @@ from sessionctl.stores.sqlite.schema import SchemaInFile
 from sessionctl.stores.sqlite.structure import STRUCTURE, only_main, recorded_usage, taken
 from sessionctl.stores.sqlite.vacuum import VacuumedFile
 from sessionctl.stores.sqlite.values import (
+    ORDERED_BY,
     among,
     bound,
     chunks,
@@ -85,7 +86,6 @@ _RANGE, _MEASURED_RANGE = 2000, 200
 _RANGES = 200
 """Ranges of a pass at most."""
 _SAMPLE_RUN = 100
-_BY = {Order.ACTIVITY: "updated_at DESC, session_id", Order.OLDEST: "updated_at, session_id", Order.PHYSICAL: "rowid"}
 _NOW = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
@@ -370,7 +370,7 @@ class Adapter(VacuumedFile, SchemaInFile):
         if whole:
             clauses.append("rowid BETWEEN ? AND ?")
         where = f" WHERE {' AND '.join(clauses)}"
-        by, columns = _BY[order], f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
+        by, columns = ORDERED_BY[order], f"SELECT session_id, created_at, updated_at FROM {self._sessions}"
         page = f"{columns}{where} ORDER BY {by}"
         if limit is not None:
             # The rows are picked before anything else of them is read, and the page is cut before their items are.
@@ -395,8 +395,6 @@ class Adapter(VacuumedFile, SchemaInFile):
 
     def _stored_stamp(self, session_id: str, at: datetime) -> str:
         """The text that ``at`` is stored as in this session; where that moved on, as the SDK writes it."""
-        found = self._file.rows(
-            f"SELECT updated_at FROM {self._sessions} WHERE session_id = CAST(? AS TEXT)", (bound(session_id),)
-        )
-        stored = next((row[0] for row in found), None)
+        asked = f"SELECT updated_at FROM {self._sessions} WHERE session_id = CAST(? AS TEXT)"
+        stored = next((row[0] for row in self._file.rows(asked, (bound(session_id),))), None)
         return stored if stored is not None and parse(stored) == at else stamp(at)

@@ -27,12 +27,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sessionctl.core.model import Spent
-from sessionctl.errors import (
-    StoreBusy,
-    StoreDamaged,
-    StoreNotUnderstood,
-    StoreUnavailable,
-)
+from sessionctl.errors import StoreBusy, StoreDamaged, StoreNotUnderstood, StoreUnavailable
 from sessionctl.stores.sqlite.errors import BUSY_TIMEOUT_S, sentences
 from sessionctl.stores.sqlite.log import LogMover
 from sessionctl.stores.sqlite.mark import LONGEST, mark_in

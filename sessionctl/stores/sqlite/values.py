@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sessionctl.core.model import SessionRef, Want
+from sessionctl.core.model import Order, SessionRef, Want
 from sessionctl.core.selector import Bound, Query
 
 _CHUNK = 500
 _STAMP = "%Y-%m-%d %H:%M:%S"
 _STAMP_LENGTH = 19
+ORDERED_BY = {
+    Order.ACTIVITY: "updated_at DESC, session_id",
+    Order.OLDEST: "updated_at, session_id",
+    Order.PHYSICAL: "rowid",
+}
+"""In SQL, of the texts as they are stored."""
 
 
 def conditions(query: Query) -> tuple[list[str], list[Any]]:
